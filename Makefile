@@ -1,0 +1,108 @@
+# Everything here starts from nothing: each target makes the virtual environment that it needs first.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+# What a user may set: make rehearsal INVENTORY=inventory/mine ARGS="--tags talos-w3 --check --diff"
+INVENTORY ?= inventory/homelab
+STATE ?= .rehearsal
+ARGS ?=
+# The interpreter of .venv; default: the newest one from 3.11 on that starts.
+PYTHON ?=
+
+VENV := .venv
+VENV_219 := .venv-2.19
+VENV_221 := .venv-2.21
+BIN := $(VENV)/bin
+
+# An ansible.cfg in a folder that everybody can write to is ignored unless it is named.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Ansible refuses to start under a locale without UTF-8.
+export LC_ALL := C.UTF-8
+export PYTHONUTF8 := 1
+
+# Files that git knows or would know, so that no tool descends into environments or the collection's link to itself.
+files = $(wildcard $(shell git ls-files --cached --others --exclude-standard -- $(1)))
+
+.PHONY: help
+help: ## list the targets
+	@echo "make TARGET [INVENTORY=$(INVENTORY)] [STATE=$(STATE)] [ARGS=...] [PYTHON=...]"
+	@echo
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+.PHONY: venv
+venv: ## make .venv from the newest Python and the locked requirements
+	@python='$(PYTHON)'; .ci/venv $(VENV) "$${python:-$$(.ci/find-python 3.11 3.14)}"
+
+.PHONY: rehearsal
+rehearsal: venv ## the main job on simulated nodes: from maintenance to a cluster
+	$(BIN)/rehearsal up --inventory $(INVENTORY) --state $(STATE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook -i $(INVENTORY) -i $(STATE)/inventory \
+	    --vault-password-file $(STATE)/vault-password site.yml $(ARGS)
+
+.PHONY: rehearsal-down
+rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
+	$(BIN)/rehearsal down --state $(STATE)
+
+.PHONY: test
+test: venv ## unit and integration tests (ARGS go to pytest)
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not faults and not slow" $(ARGS)
+
+# .venv holds one of the two Ansibles already: 2.19 when it was made from Python 3.11, else 2.21.
+.PHONY: test-faults
+test-faults: venv ## every fault in every phase and the slow tests, under ansible-core 2.19 and 2.21
+	@own=$$($(BIN)/python -c 'import sys; print("2.19" if sys.version_info < (3, 12) else "2.21")'); \
+	if [[ $$own == 2.19 ]]; then other=$(VENV_221); python=$$(.ci/find-python 3.12 3.14); \
+	else other=$(VENV_219); python=$$(.ci/find-python 3.11 3.11); fi; \
+	.ci/venv "$$other" "$$python"; \
+	failed=; \
+	for venv in $(VENV) "$$other"; do \
+	    echo "== $$("$$venv/bin/python" -c 'import sys; from importlib.metadata import version; \
+	    print("ansible-core", version("ansible-core"), "on Python", sys.version.split()[0])')"; \
+	    PATH="$(CURDIR)/$$venv/bin:$$PATH" pytest -m "faults or slow" $(ARGS) || failed+=" $$venv"; \
+	done; \
+	if [[ $$failed ]]; then echo "failed in:$$failed" >&2; exit 1; fi
+
+.PHONY: bench
+bench: venv ## time of a run without changes at 5, 100 and 500 simulated nodes
+	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/bench.py $(ARGS)
+
+.PHONY: lint
+lint: lint-python lint-types lint-yaml lint-ansible lint-changelog lint-sanity ## everything that needs no run
+
+.PHONY: lint-python
+lint-python: venv ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: lint-types
+lint-types: venv ## mypy strict over plugins/ and rehearsal/
+	$(BIN)/mypy
+
+.PHONY: lint-yaml
+lint-yaml: venv ## yamllint
+	$(BIN)/yamllint --strict $(call files,'*.yml' '*.yaml' .yamllint .ansible-lint)
+
+.PHONY: lint-ansible
+lint-ansible: venv ## ansible-lint, profile production
+	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline
+
+.PHONY: lint-changelog
+lint-changelog: venv ## antsibull-changelog: the fragments
+	$(BIN)/antsibull-changelog lint
+
+.PHONY: lint-sanity
+lint-sanity: venv ## ansible-test sanity on a copy, for every Python from 3.9 on that is there
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/sanity.sh $(ARGS)
+
+.PHONY: format
+format: venv ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## remove environments and caches (not STATE, which holds keys of simulated nodes)
+	rm -rf $(VENV) $(VENV_219) $(VENV_221) .venv*.lock .cache .ansible .mypy_cache .pytest_cache .ruff_cache

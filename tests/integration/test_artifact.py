@@ -1,0 +1,131 @@
+"""The artifact of ``ansible-galaxy collection build``: what it holds; it works without the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+COLLECTION = Path("ansible_collections/homelab/talos")
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("[!_]*.py"))
+
+# What may lie at the top of the artifact: a new folder is added here or to build_ignore in galaxy.yml.
+SHIPPED = {
+    "CHANGELOG.md",
+    "COPYING",
+    "FILES.json",
+    "MANIFEST.json",
+    "README.md",
+    "changelogs",
+    "docs",
+    "meta",
+    "playbooks",
+    "plugins",
+    "requirements",
+    "roles",
+}
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Run a command of the environment, without the settings that lead back to the checkout.
+
+    The environment has the checkout on Python's path, where Ansible would find the collection as well.
+    """
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHONPATH"))}
+    env |= {
+        "HOME": str(cwd),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false",
+        **environment,
+    }
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact, built from the checkout, with what a user may have left in it."""
+    folder = tmp_path_factory.mktemp("artifact")
+    run("ansible-galaxy", "collection", "build", "--output-path", folder, ROOT, cwd=folder)
+    (path,) = folder.glob("homelab-talos-*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def members(artifact: Path) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(artifact) as archive:
+        return {os.path.normpath(member.name): member for member in archive}
+
+
+@pytest.fixture(scope="module")
+def installed(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of collections outside of the checkout with the artifact installed in it, offline."""
+    folder = tmp_path_factory.mktemp("installed")
+    assert not folder.is_relative_to(ROOT)
+    run(
+        "ansible-galaxy", "collection", "install", "--offline", "-p", folder, artifact,
+        cwd=folder, ANSIBLE_COLLECTIONS_PATH=str(folder),
+    )  # fmt: skip
+    return folder
+
+
+def test_holds_nothing_but_the_collection(members: dict[str, tarfile.TarInfo]) -> None:
+    assert {name.split("/")[0] for name in members} - {"."} <= SHIPPED
+    assert not [name for name in members if "/." in name or name.endswith((".pyc", ".tar.gz", ".vault.yml"))]
+    assert not [name for name in members if name.startswith("requirements/dev")]
+
+
+def test_holds_no_links(members: dict[str, tarfile.TarInfo]) -> None:
+    assert not [name for name, member in members.items() if member.issym() or member.islnk()]
+
+
+def test_holds_what_it_needs(members: dict[str, tarfile.TarInfo]) -> None:
+    needed = {"COPYING", "README.md", "meta/runtime.yml", "requirements/runtime.txt"}
+    # All that is under version control in the folders of a collection.
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "plugins", "roles", "playbooks"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    needed |= {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
+    assert needed <= members.keys()
+
+
+def test_metadata(installed: Path) -> None:
+    manifest = json.loads((installed / COLLECTION / "MANIFEST.json").read_text())["collection_info"]
+    assert (manifest["namespace"], manifest["name"]) == ("homelab", "talos")
+    assert manifest["license"] == ["GPL-3.0-or-later"]
+    assert manifest["readme"] == "README.md"
+    assert not manifest["dependencies"]
+
+
+def test_modules_are_documented(installed: Path) -> None:
+    if not MODULES:
+        pytest.skip("no module is written yet")
+    names = [f"homelab.talos.{name}" for name in MODULES]
+    shown = run(
+        "ansible-doc", "--json", "--type", "module", *names,
+        cwd=installed, ANSIBLE_COLLECTIONS_PATH=str(installed),
+    )  # fmt: skip
+    documents = json.loads(shown)
+    assert sorted(documents) == names
+    for name, document in documents.items():
+        assert Path(document["doc"]["filename"]).is_relative_to(installed), name
+        assert document["doc"]["short_description"], name
+
+
+def test_action_group_lists_every_module(installed: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    runtime = yaml.safe_load((installed / COLLECTION / "meta/runtime.yml").read_text())
+    if not MODULES:
+        pytest.skip("no module is written yet")
+    assert runtime["action_groups"]["talos"] == MODULES
