@@ -1,0 +1,104 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""The client files of a cluster's folder: talosconfig and kubeconfig, and when they are due to be made again."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import os
+import typing as t
+
+import yaml
+from cryptography import x509
+
+from ._credentials import BadTalosconfig, Credentials, not_after
+from ._rendering import read_private, write_private
+
+TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader", "kubeconfig"
+
+# Talos issues client certificates for a year.
+LIFETIME = datetime.timedelta(days=365)
+
+
+def talosconfig(context: str, endpoints: t.Sequence[str], nodes: t.Sequence[str], credentials: Credentials) -> bytes:
+    """A talosconfig of one context, whose commands go to ``nodes`` by way of ``endpoints``."""
+    parts = {name: base64.b64encode(getattr(credentials, name)).decode() for name in ("ca", "crt", "key")}
+    content = {
+        "context": context,
+        "contexts": {context: {"endpoints": list(endpoints), "nodes": list(nodes), **parts}},
+    }
+    return yaml.safe_dump(content, sort_keys=False).encode()
+
+
+def talosconfig_due(
+    path: str,
+    *,
+    context: str,
+    endpoints: t.Sequence[str],
+    nodes: t.Sequence[str],
+    role: str,
+    ca: bytes,
+    renew_before: datetime.timedelta,
+) -> str:
+    """Why the file must be made again; empty where it need not."""
+    text = read_private(path)
+    if text is None:
+        return "there is none yet"
+    try:
+        credentials = Credentials.from_talosconfig(text, path)
+        held = yaml.safe_load(text)["contexts"].get(context)
+        roles, ends = credentials.roles, credentials.not_after
+    except (BadTalosconfig, ValueError, AttributeError):
+        return "it is not readable"
+    if credentials.ca.strip() != ca.strip():
+        return "it is of another PKI"
+    if roles != (role,):
+        return f"its role is {', '.join(roles)}"
+    if held is None or held.get("endpoints") != list(endpoints) or held.get("nodes") != list(nodes):
+        return "its context, endpoints or nodes are others"
+    return _ending(ends, renew_before) or _too_open(path)
+
+
+def kubeconfig_due(path: str, *, endpoint: str, ca: bytes, renew_before: datetime.timedelta) -> str:
+    """The same for a kubeconfig."""
+    text = read_private(path)
+    if text is None:
+        return "there is none yet"
+    try:
+        content = yaml.safe_load(text)
+        cluster = content["clusters"][0]["cluster"]
+        held_ca = base64.b64decode(cluster["certificate-authority-data"], validate=True)
+        ends = kubeconfig_end(text)
+    except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError, binascii.Error):
+        return "it is not readable"
+    if held_ca.strip() != ca.strip():
+        return "it is of another PKI"
+    if cluster.get("server") != endpoint:
+        return f"its server is {cluster.get('server')}"
+    return _ending(ends, renew_before) or _too_open(path)
+
+
+def kubeconfig_end(text: bytes) -> datetime.datetime:
+    """When the client certificate of a kubeconfig ends (UTC). Raises as YAML and base64 do."""
+    user = yaml.safe_load(text)["users"][0]["user"]
+    pem = base64.b64decode(user["client-certificate-data"], validate=True)
+    return not_after(x509.load_pem_x509_certificate(pem))
+
+
+def _ending(ends: datetime.datetime, renew_before: datetime.timedelta) -> str:
+    if ends - datetime.datetime.now(datetime.timezone.utc) < renew_before:
+        return f"its certificate ends on {ends:%Y-%m-%d}"
+    return ""
+
+
+def _too_open(path: str) -> str:
+    return "others can read it" if os.stat(path).st_mode & 0o077 else ""
+
+
+def put(path: str, content: bytes) -> None:
+    """Whole or not at all, 0600."""
+    write_private(path, content)

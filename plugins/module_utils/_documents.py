@@ -1,0 +1,143 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""Machine configs as documents: read, compared, and shown without their secrets."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import typing as t
+from dataclasses import dataclass
+
+import yaml
+
+from ._redaction import HIDDEN, Redactor, is_secret
+from ._yaml import SafeDumper, SafeLoader
+
+ABSENT = "<absent>"
+
+Documents = dict[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field that differs. ``path`` is dotted; ``before`` and ``after`` are redacted, ``<absent>`` for none."""
+
+    document: str
+    path: str
+    before: t.Any
+    after: t.Any
+
+    def __str__(self) -> str:
+        where = f"{self.document} {self.path}".strip()
+        return f"{where}: {_short(self.before)} -> {_short(self.after)}"
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {"document": self.document, "path": self.path, "before": self.before, "after": self.after}
+
+
+def _short(value: t.Any) -> str:
+    text = value if isinstance(value, str) else yaml.dump(value, Dumper=SafeDumper, default_flow_style=True)
+    text = text.strip().removesuffix("...").strip() if hasattr(text, "removesuffix") else text.strip()
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def parse(config: bytes | str) -> Documents:
+    """The documents of a machine config by their name: ``v1alpha1``, or kind and name, such as ``VLANConfig end0.5``.
+
+    The order of documents has no meaning in Talos. Raises yaml.YAMLError.
+    """
+    found: Documents = {}
+    for document in yaml.load_all(config, SafeLoader):
+        if document is not None:
+            found[_name(document)] = document
+    return found
+
+
+def _name(document: t.Any) -> str:
+    if not isinstance(document, dict) or "kind" not in document:
+        return "v1alpha1"
+    return " ".join(str(document[key]) for key in ("kind", "name") if document.get(key))
+
+
+def differences(before: bytes | str, after: bytes | str, redactor: Redactor) -> list[Difference]:
+    """Field by field, with secrets hidden. Comments, spacing and the order of documents and keys do not count."""
+    old, new = parse(before), parse(after)
+    found: list[Difference] = []
+    for name in sorted({*old, *new}, key=lambda each: (each != "v1alpha1", each)):
+        _compare(name, (), old.get(name, ABSENT), new.get(name, ABSENT), redactor, found)
+    return found
+
+
+def _compare(
+    document: str,
+    path: tuple[str, ...],
+    before: t.Any,
+    after: t.Any,
+    redactor: Redactor,
+    found: list[Difference],
+) -> None:
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys([*before, *after]):
+            _compare(
+                document,
+                (*path, str(key)),
+                before.get(key, ABSENT),
+                after.get(key, ABSENT),
+                redactor,
+                found,
+            )
+        return
+    found.append(
+        Difference(
+            document,
+            ".".join(path),
+            _shown(path, before, redactor, ""),
+            _shown(path, after, redactor, ", changed"),
+        )
+    )
+
+
+def _shown(path: tuple[str, ...], value: t.Any, redactor: Redactor, note: str) -> t.Any:
+    if value == ABSENT:
+        return ABSENT
+    if path and is_secret(path, value):
+        return HIDDEN[:-1] + note + HIDDEN[-1]
+    return redactor.value(copy.deepcopy(value), path)
+
+
+def diff(before: bytes | str, after: bytes | str, redactor: Redactor, name: str) -> dict[str, str]:
+    """The same in the form of Ansible's diff mode, whole documents, normalised and redacted."""
+    old, new = parse(before), parse(after)
+    changed = [
+        each
+        for each in sorted({*old, *new}, key=lambda each: (each != "v1alpha1", each))
+        if old.get(each, ABSENT) != new.get(each, ABSENT)
+    ]
+    return {
+        "before_header": f"{name} (on the node)",
+        "after_header": f"{name} (as declared)",
+        "before": "".join(_text(old[each], None, redactor) for each in changed if each in old),
+        "after": "".join(_text(new[each], old.get(each), redactor) for each in changed if each in new),
+    }
+
+
+def _text(document: t.Any, earlier: t.Any, redactor: Redactor) -> str:
+    shown = redactor.value(copy.deepcopy(document), (), earlier)
+    return "---\n" + yaml.dump(shown, Dumper=SafeDumper, sort_keys=True, default_flow_style=False)
+
+
+def unified(diff_result: t.Mapping[str, str]) -> str:
+    """The lines of a diff result as text, for a plan that is read outside diff mode."""
+    return "".join(
+        difflib.unified_diff(
+            diff_result["before"].splitlines(keepends=True),
+            diff_result["after"].splitlines(keepends=True),
+            diff_result["before_header"],
+            diff_result["after_header"],
+        )
+    )

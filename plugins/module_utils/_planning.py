@@ -1,0 +1,91 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""A look at many nodes at once, and what a run would do to each."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from . import _etcd as etcd
+from ._api import on_each
+from ._convergence import AS_DECLARED, Assessment, Assessor, endpoint_of
+from ._definition import Node
+from ._errors import TalosError
+from ._observation import Observation, observe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``etcd`` is what the picked control planes say; None where none was picked."""
+
+    nodes: dict[str, Assessment]
+    etcd: etcd.EtcdView | None
+    control_planes: tuple[str, ...]
+
+    @property
+    def bootstrapped(self) -> bool:
+        return bool(self.etcd and self.etcd.bootstrapped)
+
+    @property
+    def etcd_problems(self) -> list[str]:
+        if self.etcd is None:
+            return []
+        if not self.etcd.bootstrapped:
+            return ["etcd is not bootstrapped"]
+        missing = [name for name in self.control_planes if self.etcd.joined[name] is not True]
+        return [f"{name} is not a member" for name in missing] + self.etcd.problems(self.control_planes)
+
+    @property
+    def healthy(self) -> bool:
+        """All as declared, ready and running, and etcd whole: nothing is left to do or to wait for."""
+        return not self.etcd_problems and all(
+            each.state == AS_DECLARED
+            and each.observation.status is not None
+            and each.observation.status.ready
+            and each.observation.status.stage == "running"
+            for each in self.nodes.values()
+        )
+
+    def summary(self) -> list[str]:
+        """A line a node that is not as declared, and what a run would do."""
+        return [
+            f"{name}: {each.state}"
+            + (f" ({len(each.differences)} fields)" if each.differences else "")
+            + f", a run would {each.would}"
+            + (f": {each.error}" if each.error else "")
+            for name, each in self.nodes.items()
+            if each.state != AS_DECLARED
+        ]
+
+
+async def look(nodes: t.Sequence[Node], context: ssl.SSLContext) -> dict[str, Observation]:
+    """Observe all at once."""
+    by_name = {node.name: node for node in nodes}
+
+    async def one(name: str) -> Observation:
+        node = by_name[name]
+        return await observe(endpoint_of(node), context, expected_fingerprint=node.fingerprint or "")
+
+    seen = await on_each(by_name, one)
+    return {name: each if isinstance(each, Observation) else _unreachable(each) for name, each in seen.items()}
+
+
+def _unreachable(error: TalosError) -> Observation:
+    return Observation("unreachable", error=error)
+
+
+async def plan(nodes: t.Sequence[Node], context: ssl.SSLContext, assessor: Assessor) -> Plan:
+    """Reads only. Raises TalosctlError where a declaration cannot be rendered."""
+    seen = await look(nodes, context)
+    # talosctl is a process a node where something differs: as many at once as there are processors.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assessed = dict(zip(seen, pool.map(lambda node: assessor.assess(node, seen[node.name]), nodes)))
+    control_planes = [node for node in nodes if node.machine_type == "controlplane"]
+    view = await etcd.view([endpoint_of(node) for node in control_planes], context) if control_planes else None
+    return Plan(assessed, view, tuple(node.name for node in control_planes))

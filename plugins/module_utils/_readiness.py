@@ -1,0 +1,56 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""What nodes still lack to be in a named state."""
+
+from __future__ import annotations
+
+import ssl
+import typing as t
+
+from . import _etcd as etcd
+from . import _observation as observation
+from ._convergence import endpoint_of
+from ._definition import Node
+from ._planning import look
+
+
+async def missing(nodes: t.Sequence[Node], until: str, context: ssl.SSLContext) -> list[str]:
+    """A line for each thing that is missing; empty when all nodes are in the state.
+
+    ``until``: maintenance, configured, running, ready, healthy.
+    """
+    seen = await look(nodes, context)
+    lines = [f"{name}: {lack}" for name, each in seen.items() for lack in _lacks(each, until)]
+    if until == "healthy" and not lines:
+        lines += await _etcd_lacks([node for node in nodes if node.machine_type == "controlplane"], context)
+    return lines
+
+
+def _lacks(seen: observation.Observation, until: str) -> list[str]:
+    if until == observation.MAINTENANCE:
+        if seen.state == observation.MAINTENANCE:
+            return []
+        return [str(seen.error) if seen.error else "it is configured"]
+    if seen.state == observation.MAINTENANCE:
+        return ["it is in maintenance"]
+    if seen.status is None:
+        return [seen.error.cause if seen.error else "it does not answer"]
+    if until == observation.CONFIGURED:
+        return []
+    if seen.status.stage != "running":
+        unmet = ", ".join(f"{name} ({reason})" for name, reason in seen.status.unmet)
+        return [f"stage {seen.status.stage}" + (f", unmet: {unmet}" if unmet else "")]
+    if until == "running" or seen.status.ready:
+        return []
+    return [f"{name}: {reason}" for name, reason in seen.status.unmet] or ["it is not ready"]
+
+
+async def _etcd_lacks(control_planes: t.Sequence[Node], context: ssl.SSLContext) -> list[str]:
+    if not control_planes:
+        return []
+    view = await etcd.view([endpoint_of(node) for node in control_planes], context)
+    names = [node.name for node in control_planes]
+    lacks = [f"{name}: it is no etcd member yet" for name in names if view.joined[name] is not True]
+    return lacks + [f"etcd: {problem}" for problem in view.problems(names)]

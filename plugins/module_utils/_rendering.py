@@ -1,0 +1,128 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""Machine configs as declared, rendered by talosctl only when their inputs changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+
+from ._definition import Cluster, Node
+from ._secrets_bundle import SecretsBundle
+from ._talosctl import Talosctl
+
+# Changes when this file renders the same inputs to other bytes.
+_FORMAT = "1"
+
+
+class DigestCache:
+    """SHA-256 of each node's rendered config by the hash of its inputs: never a config, so it holds no secret.
+
+    ``path`` is a JSON file ``{node: [inputs, rendered]}``; an unreadable one counts as empty.
+    """
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._known: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+            self._known = json.load(file)
+        self._changed = False
+
+    def get(self, node: str, inputs: str) -> str | None:
+        known = self._known.get(node)
+        return known[1] if known and known[0] == inputs else None
+
+    def put(self, node: str, inputs: str, rendered: str) -> None:
+        self._changed = self._changed or self._known.get(node) != [inputs, rendered]
+        self._known[node] = [inputs, rendered]
+
+    def save(self) -> None:
+        if self._changed and not self._read_only:
+            write_private(self._path, json.dumps(self._known).encode())
+
+
+class Rendering:
+    """The declared machine config of each node of one cluster."""
+
+    def __init__(self, talosctl: Talosctl, bundle: SecretsBundle, cluster: Cluster, cache: DigestCache) -> None:
+        self._talosctl = talosctl
+        self._bundle = bundle
+        self._cluster = cluster
+        self._cache = cache
+        self._secrets = bundle.yaml()
+        self._minor_checked = False
+        self.warnings: list[str] = []
+
+    def digest(self, node: Node) -> str | None:
+        """SHA-256 of the declared config, where it is known without rendering."""
+        return self._cache.get(node.name, self._inputs(node))
+
+    def config(self, node: Node) -> bytes:
+        """The declared config: rendered and validated. Raises TalosctlError naming the node."""
+        if not self._minor_checked:
+            self._talosctl.require_minor(self._cluster.talos_version)
+            self._minor_checked = True
+        rendered = self._talosctl.gen_config(
+            cluster_name=self._cluster.name,
+            endpoint=self._cluster.endpoint,
+            machine_type=node.machine_type,
+            secrets=self._secrets,
+            contract=self._cluster.contract,
+            kubernetes_version=self._cluster.kubernetes_version,
+            patches=[patch.encode() for patch in node.patches],
+        )
+        self.warnings += [f"{node.name}: {warning}" for warning in self._talosctl.validate(rendered)]
+        self._cache.put(node.name, self._inputs(node), sha256(rendered))
+        return rendered
+
+    def _inputs(self, node: Node) -> str:
+        inputs = [
+            _FORMAT,
+            self._talosctl.identity(),
+            hashlib.sha256(self._secrets).hexdigest(),
+            self._cluster.as_dict(),
+            node.machine_type,
+            list(node.patches),
+        ]
+        return sha256(json.dumps(inputs, sort_keys=True).encode())
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_private(path: str, content: bytes) -> None:
+    """Whole or not at all, 0600, in a folder made 0700 where it is missing."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def read_private(path: str) -> bytes | None:
+    """The content, or None where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def expand(path: str) -> str:
+    """A path as users write it."""
+    return os.path.abspath(os.path.expanduser(os.path.expandvars(path)))

@@ -1,0 +1,72 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""Nodes and groups as tags: which nodes a run with --tags and --skip-tags is about.
+
+A run that names only targets runs every phase on them; a run that also names a phase runs that phase on them.
+All lists keep the inventory's order, because Ansible's own lists of tags have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ._problems import nearest
+
+NODES_GROUP = "talos"
+TARGET_GROUPS = ("controlplanes", "workers")
+PHASES = ("validate", "admin", "image", "apply", "bootstrap", "health", "argocd")
+SPECIAL_TAGS = ("all", "always", "never", "tagged", "untagged")
+# A pattern for "hosts" that matches none, without Ansible's warning about an empty one.
+NO_HOSTS = ("!all",)
+
+Groups = Mapping[str, Sequence[str]]
+
+
+class UnknownTag(ValueError):
+    """A tag that is neither a target, a phase, nor one of Ansible's own words."""
+
+
+def node_hosts(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> list[str]:
+    """The nodes of a run: the targets in ``run_tags`` (none there: all) less those in ``skip_tags``."""
+    run, skip = _known(groups, run_tags, skip_tags)
+    chosen = list(dict.fromkeys(groups.get(NODES_GROUP, ())))
+    if run & set(_targets(groups)):
+        picked = _members(groups, run)
+        chosen = [node for node in chosen if node in picked]
+    left_out = _members(groups, skip)
+    return [node for node in chosen if node not in left_out] or list(NO_HOSTS)
+
+
+def node_tags(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> list[str]:
+    """The tags of the nodes play: the targets if the run names nothing else, so that all phases run."""
+    run, skip = _known(groups, run_tags, skip_tags)
+    targets = _targets(groups)
+    if run - set(targets) - {"all"}:
+        return []
+    return [target for target in targets if target not in skip]
+
+
+def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> tuple[set[str], set[str]]:
+    run, skip = {str(tag) for tag in run_tags}, {str(tag) for tag in skip_tags}
+    known = [*_targets(groups), *PHASES, *SPECIAL_TAGS]
+    unknown = sorted((run | skip) - set(known))
+    if unknown:
+        raise UnknownTag("; ".join(_unknown(tag, known) for tag in unknown))
+    return run, skip
+
+
+def _unknown(tag: str, known: Sequence[str]) -> str:
+    near = nearest(tag, known, 3)
+    if near:
+        return f"no such tag: {tag} (did you mean {' or '.join(near)}?)"
+    return f"no such tag: {tag} (there are the nodes, {', '.join((*TARGET_GROUPS, *PHASES))})"
+
+
+def _targets(groups: Groups) -> list[str]:
+    return [*dict.fromkeys(groups.get(NODES_GROUP, ())), *TARGET_GROUPS]
+
+
+def _members(groups: Groups, tags: set[str]) -> set[str]:
+    return tags.union(*(groups.get(group, ()) for group in TARGET_GROUPS if group in tags))

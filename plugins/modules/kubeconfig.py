@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubeconfig
+short_description: Have a kubeconfig in the cluster's folder
+version_added: 0.1.0
+description:
+  - Fetches the kubeconfig from a control plane, and fetches it again before its certificate ends, or when the
+    endpoint or the PKI are others. The file is ours alone, 0600, replaced as a whole, and nothing is merged into
+    C(~/.kube/config).
+
+author:
+  - homelab.talos contributors (@homelab-talos)
+extends_documentation_fragment:
+  - homelab.talos.talos
+  - homelab.talos.talos.cluster
+  - homelab.talos.talos.control_planes
+  - homelab.talos.talos.secrets
+  - homelab.talos.talos.talosconfig
+  - homelab.talos.talos.admin_dir
+  - homelab.talos.attributes
+attributes:
+  action:
+    description: Options are filled in on the controller.
+    support: full
+options:
+  renew_before:
+    description: Fetch it again when its certificate ends within so many days.
+    type: int
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: Have a kubeconfig
+  homelab.talos.kubeconfig:
+  run_once: true
+"""
+
+RETURN = r"""
+path:
+  description: The file on the admin host.
+  returned: success
+  type: str
+  sample: /home/me/.homelab/homelab/kubeconfig
+reason:
+  description: Why it was fetched; empty where it was not.
+  returned: success
+  type: str
+  sample: there is none yet
+"""
+
+import typing as t
+
+from ..module_utils._module import TalosModule, shared, wait_for
+
+
+def work(module: TalosModule) -> dict[str, t.Any]:
+    from ..module_utils import _client_files as files
+    from ..module_utils._cluster_work import kubeconfig_due_for
+
+    bundle = module.bundle
+    path = module.folder_path(files.KUBECONFIG)
+    reason = kubeconfig_due_for(module, bundle)
+    if reason and not module.check_mode:
+        files.put(path, wait_for(fetch(module)))
+    return {"changed": bool(reason), "path": path, "reason": reason}
+
+
+async def fetch(module: TalosModule) -> bytes:
+    """From the first control plane that gives one."""
+    from ..module_utils._api import connect
+    from ..module_utils._errors import TalosError
+
+    context = module.context()
+    errors: list[TalosError] = []
+    for endpoint in module.control_planes:
+        try:
+            async with connect(endpoint, context) as node:
+                return await node.kubeconfig()
+        except TalosError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def main() -> None:
+    module = TalosModule(
+        {
+            **shared(
+                "admin_dir",
+                "cluster",
+                "control_planes",
+                "hidden",
+                "secrets",
+                "talosconfig",
+            ),
+            "renew_before": {"type": "int", "default": 30},
+        }
+    )
+    module.run(work)
+
+
+if __name__ == "__main__":
+    main()

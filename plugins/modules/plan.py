@@ -1,0 +1,157 @@
+#!/usr/bin/python
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: plan
+short_description: Look at all nodes at once and tell what a run would do
+version_added: 0.1.0
+description:
+  - Asks all nodes at once, in one process, and compares each with its declaration. Changes nothing.
+  - A node is RV(nodes.state) V(as-declared), V(differs), V(pending-reboot) (the declared config is stored and waits
+    for a reboot), V(maintenance), V(foreign-pki) (configured by another cluster), V(wrong-machine) (another MAC
+    address than declared) or V(unreachable).
+
+author:
+  - homelab.talos contributors (@homelab-talos)
+extends_documentation_fragment:
+  - homelab.talos.talos
+  - homelab.talos.talos.cluster
+  - homelab.talos.talos.nodes
+  - homelab.talos.talos.control_planes
+  - homelab.talos.talos.secrets
+  - homelab.talos.talos.talosctl
+  - homelab.talos.talos.admin_dir
+  - homelab.talos.attributes
+attributes:
+  action:
+    description: Options are filled in on the controller.
+    support: full
+options:
+  renew_before:
+    description: Client files whose certificate ends within so many days are due to be made again.
+    type: int
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: Look at all nodes
+  homelab.talos.plan:
+  run_once: true
+  register: node_plan
+
+- name: Show what a run would do
+  ansible.builtin.debug:
+    var: node_plan.summary
+  run_once: true
+"""
+
+RETURN = r"""
+nodes:
+  description: Each node by its name.
+  returned: success
+  type: dict
+  contains:
+    state:
+      description: See the description of the module.
+      type: str
+      sample: differs
+    would:
+      description: What a run would do to it.
+      type: str
+      sample: apply the machine config
+    needs_work:
+      description: Whether a run has anything to do for it.
+      type: bool
+    stage:
+      description: Stage as Talos names it.
+      type: str
+      sample: running
+    ready:
+      description: Whether Talos says that it is ready.
+      type: bool
+    unmet:
+      description: What it still waits for.
+      type: list
+      elements: str
+    differences:
+      description: The fields that differ, secrets hidden.
+      type: list
+      elements: dict
+    error:
+      description: Why it cannot be looked at, or what is wrong with it.
+      type: str
+summary:
+  description: A line for each node that is not as declared.
+  returned: success
+  type: list
+  elements: str
+bootstrapped:
+  description: Whether etcd has members, as far as control planes were among the nodes.
+  returned: success
+  type: bool
+etcd_problems:
+  description: What is wrong with etcd.
+  returned: success
+  type: list
+  elements: str
+healthy:
+  description: Whether all these nodes are as declared, running and ready, and etcd is whole.
+  returned: success
+  type: bool
+due:
+  description: Client files of the cluster's folder that must be made again, with the reason.
+  returned: success
+  type: dict
+  sample: {kubeconfig: there is none yet}
+"""
+
+import typing as t
+
+from ..module_utils._module import TalosModule, shared, wait_for
+
+
+def work(module: TalosModule) -> dict[str, t.Any]:
+    from ..module_utils._cluster_work import assessor_of, files_due, nodes_of
+    from ..module_utils._planning import plan
+
+    bundle = module.bundle
+    assessor, rendering, cache = assessor_of(module, bundle)
+    found = wait_for(plan(nodes_of(module), module.context(bundle), assessor))
+    cache.save()
+    return {
+        "changed": False,
+        "nodes": {name: each.as_dict() for name, each in found.nodes.items()},
+        "summary": found.summary(),
+        "bootstrapped": found.bootstrapped,
+        "etcd_problems": found.etcd_problems,
+        "healthy": found.healthy,
+        "due": files_due(module, bundle),
+        "warnings": rendering.warnings,
+    }
+
+
+def main() -> None:
+    module = TalosModule(
+        {
+            **shared(
+                "admin_dir",
+                "cluster",
+                "control_planes",
+                "hidden",
+                "nodes",
+                "secrets",
+                "talosctl",
+            ),
+            "renew_before": {"type": "int", "default": 30},
+        }
+    )
+    module.run(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: wait
+short_description: Wait until nodes or the cluster are in a state
+version_added: 0.1.0
+description:
+  - Polls until the nodes are in the named state, and tells at intervals, and in the error, what is still missing.
+
+author:
+  - homelab.talos contributors (@homelab-talos)
+extends_documentation_fragment:
+  - homelab.talos.talos
+  - homelab.talos.talos.nodes
+  - homelab.talos.talos.secrets
+  - homelab.talos.talos.talosconfig
+  - homelab.talos.attributes
+attributes:
+  action:
+    description: Options are filled in on the controller.
+    support: full
+options:
+  until:
+    description:
+      - V(maintenance) - each node answers in maintenance.
+      - V(configured) - each answers by the cluster's PKI.
+      - V(running) - each is in stage running.
+      - V(ready) - each is running, and says that it is ready.
+      - V(healthy) - each is ready, and every control plane among them is a healthy etcd member.
+    type: str
+    choices: [maintenance, configured, running, ready, healthy]
+    default: healthy
+  timeout:
+    description: Seconds to wait.
+    type: int
+    default: 600
+  step:
+    description: Seconds after which the module reports what is missing. The action plugin fills this in.
+    type: float
+  waited:
+    description: Seconds waited before. The action plugin fills this in.
+    type: float
+    default: 0
+  last:
+    description: Whether this is the last step. The action plugin fills this in.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Wait until the cluster is healthy
+  homelab.talos.wait:
+    until: healthy
+    timeout: 900
+  run_once: true
+"""
+
+RETURN = r"""
+missing:
+  description: What is still missing, by node.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ..module_utils._module import TalosModule, shared, wait_for
+
+
+def work(module: TalosModule) -> dict[str, t.Any]:
+    from ..module_utils._cluster_work import nodes_of
+    from ..module_utils._readiness import missing
+    from ..module_utils._waiting import StillWaiting, WaitedTooLong, poll
+
+    nodes = nodes_of(module)
+    context = module.context()
+    until = module.params["until"]
+    lines: list[str] = []
+
+    async def look() -> None:
+        lines[:] = await missing(nodes, until, context)
+        if lines:
+            raise StillWaiting("; ".join(lines))
+
+    step = module.params["step"] or module.params["timeout"]
+    try:
+        wait_for(poll(look, seconds=step, what=f"waiting until {until}"))
+    except WaitedTooLong as error:
+        if not module.params["last"]:
+            return {"changed": False, "waiting": "; ".join(lines), "missing": lines}
+        error.cause = f"not {until} within {module.params['timeout']} s, still missing: {'; '.join(lines)}"
+        module.fail(error, missing=lines)
+    return {"changed": False, "missing": []}
+
+
+def main() -> None:
+    module = TalosModule(
+        {
+            **shared("hidden", "nodes", "secrets", "talosconfig"),
+            "last": {"type": "bool", "default": True},
+            "step": {"type": "float"},
+            "timeout": {"type": "int", "default": 600},
+            "until": {
+                "type": "str",
+                "choices": ["maintenance", "configured", "running", "ready", "healthy"],
+                "default": "healthy",
+            },
+            "waited": {"type": "float", "default": 0},
+        }
+    )
+    module.run(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the action plug-ins share: they fill in what a task does not say, from the inventory and the bundle's file.
+
+Definitions and secrets are resolved on the controller; the module then runs on the admin host, which the node's
+connection variables name.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.parsing.vault import VaultHelper
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ..module_utils import _definition as definition
+from ..module_utils._redaction import leaves
+from ..module_utils._secrets_bundle import SecretsBundle
+from ._bundle_file import FILE_NAME, BundleFile
+
+display = Display()
+
+# The progress of a long wait is told in steps of this many seconds.
+_STEP_SECONDS = 15
+
+
+class ClusterAction(ActionBase):
+    """A module of the collection with its options filled in. Subclasses say which in ``supplies``."""
+
+    supplies: t.ClassVar[frozenset[str]] = frozenset()
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        self._variables: dict[str, t.Any] = task_vars or {}
+        self._hidden: list[str] = []
+        result: dict[str, t.Any] = super().run(tmp, self._variables)
+        result.update(self.work())
+        return result
+
+    def work(self) -> dict[str, t.Any]:
+        """The module's result. Subclasses that do more than one call override it."""
+        return self.call(self.arguments())
+
+    def call(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        name = f"homelab.talos.{self._task.action.rsplit('.', 1)[-1]}"
+        result: dict[str, t.Any] = self._execute_module(
+            module_name=name, module_args=arguments, task_vars=self._variables
+        )
+        return result
+
+    def arguments(self) -> dict[str, t.Any]:
+        """What the task gives, and for the rest what this action supplies."""
+        given = dict(self._task.args)
+        makers: dict[str, t.Callable[[], t.Any]] = {
+            "admin_dir": self.admin_dir,
+            "cluster": lambda: self.cluster().as_dict(),
+            "control_planes": self.control_planes,
+            "node": self.node,
+            "nodes": lambda: [self.node_of(name) for name in self._variables["ansible_play_hosts"]],
+            "secrets": self.secrets,
+            "talosctl": lambda: self.variable("tool_talosctl_path") or "talosctl",
+        }
+        wanted = [name for name in makers if name in self.supplies and given.get(name) is None]
+        if given.get("talosconfig"):
+            # A talosconfig that the task names stands in for the bundle.
+            wanted = [name for name in wanted if name != "secrets"]
+        for name in wanted:
+            given[name] = makers[name]()
+        if "hidden" in self.supplies:
+            given["hidden"] = [*(given.get("hidden") or []), *self._hidden]
+        return {name: value for name, value in given.items() if value is not None}
+
+    # --- the inventory
+
+    def variable(self, name: str, host: str | None = None) -> t.Any:
+        """A variable of a host (by default of the task's), templated; None where it is not set."""
+        source = self._variables["hostvars"][host or self._variables["inventory_hostname"]]
+        try:
+            return source.get(name)
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
+
+    def variables(self, host: str) -> dict[str, t.Any]:
+        """The variables of a host that our definition knows or must refuse."""
+        source = self._variables["hostvars"][host]
+        found: dict[str, t.Any] = {}
+        for name in source:
+            if definition.is_ours(name):
+                found[name] = self.variable(name, host)
+        self._hidden += [text for name in found for text in leaves(found[name]) if _vaulted(text)]
+        return found
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        return t.cast("dict[str, list[str]]", self._variables["groups"])
+
+    def inventory_dir(self) -> str:
+        return str(self._variables.get("inventory_dir") or os.getcwd())
+
+    def read_file(self, path: str) -> str:
+        """A patch file, relative to the inventory's folder; an encrypted one is decrypted, and stays hidden."""
+        full = os.path.join(self.inventory_dir(), os.path.expanduser(path))
+        with open(full, "rb") as file:
+            encrypted = file.read(14) == b"$ANSIBLE_VAULT"
+        text = str(self._loader.get_text_file_contents(full))
+        if encrypted:
+            self._hidden += [line.strip() for line in text.splitlines()]
+        return text
+
+    def cluster(self) -> definition.Cluster:
+        host = self._variables["inventory_hostname"]
+        return _or_fail(lambda: definition.cluster_from_variables(self.variables(host)))
+
+    def node(self) -> dict[str, t.Any]:
+        return self.node_of(self._variables["inventory_hostname"])
+
+    def node_of(self, host: str) -> dict[str, t.Any]:
+        variables = self.variables(host)
+        node = _or_fail(lambda: definition.node_from_variables(host, variables, self.groups, self.read_file))
+        return node.as_dict()
+
+    def control_planes(self) -> list[dict[str, str]]:
+        return [
+            {"name": host, "address": str(self.variable("node_address", host) or "")}
+            for host in self.groups.get("controlplanes", [])
+        ]
+
+    def admin_dir(self) -> str:
+        return str(self.variable("cluster_admin_dir") or f"~/.homelab/{self.variable('cluster_name')}")
+
+    # --- secrets
+
+    def bundle_file(self) -> BundleFile:
+        folder = str(self.variable("cluster_records_dir") or self.inventory_dir())
+        return BundleFile(os.path.join(os.path.expanduser(folder), FILE_NAME), self._loader)
+
+    def secrets(self) -> dict[str, t.Any] | None:
+        bundle: SecretsBundle | None = self.bundle_file().read()
+        return bundle.as_dict() if bundle else None
+
+    # --- progress
+
+    def call_in_steps(self, arguments: dict[str, t.Any], seconds: float) -> dict[str, t.Any]:
+        """Call a module that waits, in steps, and tell at each what is still missing."""
+        gone = 0.0
+        while True:
+            step = min(_STEP_SECONDS, seconds - gone)
+            last = gone + step >= seconds
+            result = self.call({**arguments, "step": step, "waited": gone, "last": last})
+            if last or not result.get("waiting"):
+                return result
+            gone += step
+            host = self._variables["inventory_hostname"]
+            display.display(f"[{host}] {gone:.0f} s of {seconds:.0f} s: {result['waiting']}", stderr=True)
+
+
+T = t.TypeVar("T")
+
+
+def _or_fail(make: t.Callable[[], T]) -> T:
+    try:
+        return make()
+    except definition.DefinitionError as error:
+        raise AnsibleActionFail(str(error)) from error
+
+
+def _vaulted(value: str) -> bool:
+    try:
+        return VaultHelper.get_ciphertext(value, with_tags=False) is not None
+    except (AttributeError, TypeError):
+        return False

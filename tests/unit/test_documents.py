@@ -1,0 +1,78 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+
+from ansible_collections.homelab.talos.plugins.module_utils import _documents as documents
+from ansible_collections.homelab.talos.plugins.module_utils._redaction import HIDDEN, Redactor
+
+CONFIG = b"""\
+version: v1alpha1
+machine:
+  type: worker
+  token: abc123.0123456789abcdef
+  sysctls: {vm.overcommit_memory: "1"}
+---
+apiVersion: v1alpha1
+kind: HostnameConfig
+hostname: talos-w9
+"""
+
+
+def found(before: bytes, after: bytes, *secrets: str) -> list[str]:
+    return [str(each) for each in documents.differences(before, after, Redactor(secrets))]
+
+
+def test_comments_spacing_and_order_of_documents_are_no_difference() -> None:
+    first, second = CONFIG.split(b"---\n")
+    assert found(CONFIG, b"# a comment\n" + second + b"---\n" + first.replace(b"  ", b"    ")) == []
+
+
+def test_a_difference_names_document_and_field() -> None:
+    after = CONFIG.replace(b"talos-w9", b"talos-w8").replace(b'"1"', b'"2"')
+    assert found(CONFIG, after) == [
+        "v1alpha1 machine.sysctls.vm.overcommit_memory: 1 -> 2",
+        "HostnameConfig hostname: talos-w9 -> talos-w8",
+    ]
+
+
+def test_documents_of_one_kind_are_told_apart_by_name() -> None:
+    vlan = b"---\napiVersion: v1alpha1\nkind: VLANConfig\nname: end0.5\nvlanID: 5\n"
+    other = vlan.replace(b"5", b"6")
+    assert found(CONFIG + vlan, CONFIG + vlan + other) == [
+        "VLANConfig end0.6: <absent> -> {apiVersion: v1alpha1, kind: VLANConfig, name: end0.6, vlanID: 6}"
+    ]
+
+
+def test_a_changed_secret_is_told_and_not_shown() -> None:
+    after = CONFIG.replace(b"abc123", b"xyz789")
+    assert found(CONFIG, after) == ["v1alpha1 machine.token: <hidden> -> <hidden, changed>"]
+    shown = documents.unified(documents.diff(CONFIG, after, Redactor(), "talos-w9"))
+    assert "+  token: <hidden, changed>" in shown
+    assert "abc123" not in shown
+    assert "xyz789" not in shown
+
+
+def test_known_secrets_are_hidden_wherever_they_stand_and_decoded() -> None:
+    pem = "-----BEGIN ED25519 PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIInventedInventedInv\n-----END ED25519 PRIVATE KEY-----\n"
+    redactor = Redactor([base64.b64encode(pem.encode()).decode()])
+    assert redactor.text(f"x {base64.b64encode(pem.encode()).decode()} y") == f"x {HIDDEN} y"
+    assert "Invented" not in redactor.text("key: |\n  MC4CAQAwBQYDK2VwBCIEIInventedInventedInv\n")
+
+
+def test_fields_that_hold_secrets_by_nature() -> None:
+    manifest = "apiVersion: v1\nkind: Secret\nstringData: {a: hunter2hunter2}\n"
+    config = {
+        "auth": {"username": "me", "password": "hunter2hunter2"},
+        "environment": ["TS_AUTHKEY=hunter2hunter2"],
+        "inlineManifests": [{"name": "a", "contents": manifest}],
+        "wireguard": {"privateKey": "hunter2hunter2", "peers": [{"presharedKey": "hunter2hunter2"}]},
+        "taints": [{"key": "node.kubernetes.io/x", "value": "y"}],
+        "passphrase": "hunter2hunter2",
+    }
+    shown = str(Redactor().value(config))
+    assert "hunter2" not in shown
+    assert "node.kubernetes.io/x" in shown
+    assert "me" in shown
