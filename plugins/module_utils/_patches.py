@@ -84,7 +84,11 @@ class PatchReader:
 
 def _place(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    return f": line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else ""
+    if mark is None:
+        return ""
+    # What the loader quotes could be a part of a secret.
+    said = re.sub(r"(['\"]).{4,}\1", HIDDEN, str(getattr(error, "problem", "")))
+    return f": line {mark.line + 1}: {said}"
 
 
 def _inline(item: object, talos_minor: str) -> tuple[str, list[Found]]:

@@ -74,7 +74,8 @@ def boolean(value: object, key: str, report: Report) -> bool:
     said = {"true": True, "yes": True, "false": False, "no": False}.get(str(value).lower())
     if said is None:
         report(key, value, "must be true or false")
-    return bool(said)
+        return True
+    return said
 
 
 def integer(value: object, key: str, report: Report, low: int, high: int) -> int:

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbook runs against simulated nodes: each test module gets nodes and a state folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+HOMELAB = ROOT / "inventory" / "homelab"
+# Every user of simulated nodes gets a network of its own below 127.32.0.0/11.
+_networks = iter(range(32, 64))
+
+_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How an ansible-playbook ended. ``output`` is what a user sees: both streams."""
+
+    rc: int
+    output: str
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        names = ("ok", "changed", "unreachable", "failed")
+        return {host: dict(zip(names, map(int, counts), strict=True)) for host, *counts in _RECAP.findall(self.output)}
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Hosts that changed, and how often."""
+        return {host: counts["changed"] for host, counts in self.recap.items() if counts["changed"]}
+
+    @property
+    def failed(self) -> set[str]:
+        return {host for host, counts in self.recap.items() if counts["failed"] or counts["unreachable"]}
+
+    def require_ok(self) -> Run:
+        assert self.rc == 0, self.output
+        return self
+
+
+class Rehearsal:
+    """Simulated nodes of an inventory, and runs against them."""
+
+    def __init__(self, state: Path, inventory: Path, network: str) -> None:
+        self.state = state
+        self.inventory = inventory
+        self.network = network
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "rehearsal", *words, "--state", str(self.state)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=60,
+            env=self.environment(),
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def up(self, *words: str) -> None:
+        self.command("up", "-i", str(self.inventory), "--network", self.network, "--boot-time", "0.6", *words)
+
+    def down(self, *words: str) -> None:
+        self.command("down", *words)
+
+    def fault(self, *words: str) -> None:
+        self.command("fault", *words)
+
+    def status(self) -> dict[str, dict[str, t.Any]]:
+        return {node["name"]: node for node in json.loads(self.command("status", "--json"))}
+
+    def calls(self) -> list[dict[str, t.Any]]:
+        path = self.state / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def forget_calls(self) -> None:
+        os.truncate(self.state / "calls.jsonl", 0)
+
+    def configs(self) -> dict[str, str]:
+        """What each node has stored on its disk, and whether it is active: to see that nothing changed."""
+        found = {}
+        for path in sorted((self.state / "nodes").glob("*.json")):
+            node = json.loads(path.read_text())
+            found[path.stem] = json.dumps([node["active"], node["stored"]])
+        return found
+
+    @property
+    def bundle(self) -> Path:
+        return self.state / "records" / "secrets.vault.yml"
+
+    @property
+    def admin_dir(self) -> Path:
+        return self.state / "admin"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_FORCE_COLOR": "0",
+            "LC_ALL": "C.UTF-8",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def argv(self, *words: str, playbook: str = "site.yml", password: bool = True) -> list[str]:
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory)]
+        argv += ["-i", str(self.state / "inventory"), str(ROOT / playbook)]
+        # Short: a simulated node that does not answer now will not answer in half a minute either.
+        argv += ["-e", "node_reachable_timeout=3"]
+        if password:
+            argv += ["--vault-password-file", str(self.state / "vault-password")]
+        return [*argv, *words]
+
+    def play(self, *words: str, playbook: str = "site.yml", password: bool = True) -> Run:
+        """Run to its end; one that does not end by itself counts as failed with -1."""
+        log = self.state / "ansible.log"
+        with log.open("w") as file:
+            try:
+                done = subprocess.run(
+                    self.argv(*words, playbook=playbook, password=password),
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    cwd=ROOT,
+                    timeout=150,
+                    env=self.environment(),
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return Run(-1, log.read_text() + "\n(did not end)")
+        return Run(done.returncode, log.read_text())
+
+
+MakeRehearsal = t.Callable[..., Rehearsal]
+
+
+@pytest.fixture(scope="module")
+def make_rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[MakeRehearsal]:
+    """Makes rehearsals, and ends them after the module's tests."""
+    made: list[Rehearsal] = []
+
+    def make(inventory: Path = HOMELAB, *words: str) -> Rehearsal:
+        # Addresses must not meet those of another pytest process on this machine.
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        network = f"127.{next(_networks)}.{worker * 16}.0/20"
+        rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, network)
+        made.append(rehearsal)
+        rehearsal.up(*words)
+        return rehearsal
+
+    yield make
+    for rehearsal in made:
+        rehearsal.down()
+
+
+def three_control_planes(folder: Path) -> Path:
+    """The homelab with w1 and w2 as control planes."""
+    hosts = yaml.safe_load((HOMELAB / "hosts.yml").read_text())
+    children = hosts["talos"]["children"]
+    for name in ("talos-w1", "talos-w2"):
+        children["controlplanes"]["hosts"][name] = children["workers"]["hosts"].pop(name)
+    inventory = folder / "three"
+    (inventory / "group_vars").mkdir(parents=True)
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
+    for file in (HOMELAB / "group_vars").iterdir():
+        (inventory / "group_vars" / file.name).write_text(file.read_text())
+    return inventory

@@ -1,0 +1,159 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job on one control plane and four workers, in the order of a cluster's life."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from .conftest import MakeRehearsal, Rehearsal
+
+NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}
+SYSCTL = {"machine": {"sysctls": {"vm.max_map_count": "262144"}}}
+CHANGED_WORKERS = json.dumps({"group_patches": {"workers": [SYSCTL]}})
+
+
+@pytest.fixture(scope="module")
+def cluster(make_rehearsal: MakeRehearsal) -> Rehearsal:
+    rehearsal = make_rehearsal()
+    run = rehearsal.play().require_ok()
+    assert set(run.changed) == NODES
+    return rehearsal
+
+
+def test_from_maintenance_to_a_healthy_cluster(cluster: Rehearsal) -> None:
+    status = cluster.status()
+    assert {node["stage"] for node in status.values()} == {"running"}
+    assert all(node["ready"] for node in status.values())
+    for name in ("talosconfig", "talosconfig.reader", "kubeconfig"):
+        assert (cluster.admin_dir / name).stat().st_mode & 0o777 == 0o600
+    assert cluster.bundle.read_text().startswith("$ANSIBLE_VAULT;")
+
+
+def test_a_second_run_changes_nothing_and_calls_nothing_that_could(cluster: Rehearsal) -> None:
+    cluster.forget_calls()
+    before = cluster.configs()
+    run = cluster.play().require_ok()
+    assert run.changed == {}
+    assert cluster.configs() == before
+    methods = {call["method"].rsplit("/", 1)[-1] for call in cluster.calls()}
+    assert methods <= {"connect", "List", "EtcdMemberList", "EtcdStatus", "Version"}
+
+
+def test_check_shows_exactly_the_change_on_exactly_those_nodes(cluster: Rehearsal) -> None:
+    before = cluster.configs()
+    run = cluster.play("--check", "--diff", "-e", CHANGED_WORKERS).require_ok()
+    workers = NODES - {"talos-cp"}
+    assert run.changed == dict.fromkeys(workers, 1)
+    added = [line for line in run.output.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    removed = [line for line in run.output.splitlines() if line.startswith("-") and not line.startswith("---")]
+    assert added == ["+  sysctls:", "+    vm.max_map_count: '262144'"] * len(workers)
+    assert removed == []
+    assert cluster.configs() == before
+
+
+def test_the_change_is_applied_once(cluster: Rehearsal) -> None:
+    workers = NODES - {"talos-cp"}
+    assert cluster.play("-e", CHANGED_WORKERS).require_ok().changed == dict.fromkeys(workers, 1)
+    assert cluster.play("-e", CHANGED_WORKERS).require_ok().changed == {}
+    assert cluster.play().require_ok().changed == dict.fromkeys(workers, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "spoken_to"),
+    [
+        (["--tags", "talos-w3"], {"talos-w3"}),
+        (["--limit", "talos-w3"], {"talos-w3"}),
+        (["--tags", "talos-w3,apply"], {"talos-w3"}),
+        (["--tags", "apply", "--limit", "talos-w3"], {"talos-w3"}),
+        (["--tags", "workers", "--skip-tags", "talos-w2"], {"talos-w1", "talos-w3", "talos-w4"}),
+        (["--skip-tags", "talos-w2"], NODES - {"talos-w2"}),
+        (["--tags", "controlplanes"], {"talos-cp"}),
+        (["--tags", "apply"], NODES),
+        (["--tags", "validate"], set()),
+    ],
+)
+def test_nodes_and_groups_are_tags(cluster: Rehearsal, words: list[str], spoken_to: set[str]) -> None:
+    cluster.forget_calls()
+    cluster.play(*words).require_ok()
+    assert {call["node"] for call in cluster.calls()} == spoken_to
+
+
+def test_a_tagged_run_changes_only_its_node(cluster: Rehearsal) -> None:
+    before = cluster.configs()
+    run = cluster.play("--tags", "talos-w3", "-e", CHANGED_WORKERS).require_ok()
+    assert run.changed == {"talos-w3": 1}
+    after = cluster.configs()
+    assert [name for name in NODES if before[name] != after[name]] == ["talos-w3"]
+    cluster.play("--tags", "talos-w3").require_ok()
+
+
+def test_an_unknown_tag_fails_before_anything_runs(cluster: Rehearsal) -> None:
+    cluster.forget_calls()
+    run = cluster.play("--tags", "talos-w33")
+    assert run.rc != 0
+    assert "no such tag: talos-w33 (did you mean talos-w3" in run.output
+    assert cluster.calls() == []
+
+
+def test_a_mistake_in_the_inventory_is_said_before_anything_runs(cluster: Rehearsal) -> None:
+    cluster.forget_calls()
+    run = cluster.play("-e", "cluster_endpoint=talos-cp.fritz.box node_bord=rpi_4")
+    assert run.rc != 0
+    assert "did you mean node_board?" in run.output
+    assert "cluster_endpoint" in run.output
+    assert cluster.calls() == []
+
+
+def test_the_pki_outlives_the_admin_host(cluster: Rehearsal) -> None:
+    """Everything but the repository is gone; the nodes still accept us."""
+    before = cluster.configs()
+    bundle = cluster.bundle.read_bytes()
+    shutil.rmtree(cluster.admin_dir)
+    run = cluster.play().require_ok()
+    assert set(run.changed) == {"talos-cp"}
+    assert cluster.configs() == before
+    assert cluster.bundle.read_bytes() == bundle
+    assert (cluster.admin_dir / "kubeconfig").exists()
+    assert cluster.play().require_ok().changed == {}
+
+
+def test_a_lost_bundle_is_never_replaced_while_nodes_have_its_pki(cluster: Rehearsal) -> None:
+    kept = cluster.bundle.with_suffix(".kept")
+    cluster.bundle.rename(kept)
+    try:
+        run = cluster.play()
+        assert run.rc != 0
+        assert "a new secrets bundle is refused" in run.output
+        assert not cluster.bundle.exists()
+    finally:
+        kept.rename(cluster.bundle)
+    assert cluster.play().require_ok().changed == {}
+
+
+def test_a_bundle_in_the_clear_is_refused(cluster: Rehearsal) -> None:
+    encrypted = cluster.bundle.read_bytes()
+    try:
+        cluster.bundle.write_text("cluster: {id: x}\n")
+        run = cluster.play()
+        assert run.rc != 0
+        assert "is not encrypted" in run.output
+    finally:
+        cluster.bundle.write_bytes(encrypted)
+
+
+def test_without_the_vault_password_the_run_says_what_to_give(cluster: Rehearsal) -> None:
+    run = cluster.play(password=False)
+    assert run.rc != 0
+    assert "--vault-password-file" in run.output
+
+
+def test_the_nodes_survive_a_restart_of_the_rehearsal(cluster: Rehearsal) -> None:
+    cluster.down()
+    cluster.up()
+    cluster.play().require_ok()
+    assert cluster.play().require_ok().changed == {}

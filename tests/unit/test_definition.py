@@ -1,0 +1,672 @@
+"""The definition as a whole: what comes out of a good one, and that every mistake is said with its remedy."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+import time
+import typing as t
+
+import pytest
+import yaml
+
+from ansible_collections.homelab.talos.plugins.module_utils import _definition, _versions
+from ansible_collections.homelab.talos.plugins.module_utils._definition import (
+    Cluster,
+    Definition,
+    DefinitionError,
+    Node,
+    Problem,
+)
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SECRET = "hunter2hunter2"
+
+Variables = dict[str, t.Any]
+
+
+class Inventory:
+    """Two control planes short of nothing: one control plane, two workers, files in memory."""
+
+    def __init__(self) -> None:
+        shared = {
+            "cluster_name": "lab",
+            "cluster_endpoint": "https://10.9.0.10:6443",
+            "cluster_talos_version": "1.14.1",
+            "cluster_kubernetes_version": "1.36.1",
+            "cluster_contract": "1.14",
+            "unrelated": object(),
+        }
+        self.hosts: dict[str, Variables] = {
+            name: {
+                **shared,
+                "node_address": f"10.9.0.{octet}",
+                "node_mac": f"02:00:5e:00:00:{octet}",
+                "node_board": "rpi_4",
+            }
+            for name, octet in (("c1", 10), ("w1", 11), ("w2", 12))
+        }
+        self.groups: dict[str, list[str]] = {
+            "all": ["console", "c1", "w1", "w2"],
+            "admin": ["console"],
+            "talos": ["c1", "w1", "w2"],
+            "controlplanes": ["c1"],
+            "workers": ["w1", "w2"],
+            "attic": ["w2"],
+        }
+        self.files: dict[str, str] = {}
+
+    def read_file(self, path: str) -> str:
+        if path not in self.files:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return self.files[path]
+
+    def set(self, **variables: t.Any) -> Inventory:
+        for host in self.hosts.values():
+            host.update(copy.deepcopy(variables))
+        return self
+
+    def check(self) -> Definition:
+        return _definition.check(self.hosts, self.groups, self.read_file)
+
+    def problems(self) -> list[Problem]:
+        with pytest.raises(DefinitionError) as error:
+            self.check()
+        assert len(str(error.value).splitlines()) <= len(error.value.problems)
+        return [problem for problem in error.value.problems if problem.severity == "error"]
+
+    def only(self) -> Problem:
+        problems = {str(problem): problem for problem in self.problems()}
+        assert len(problems) == 1, "\n".join(problems)
+        return next(iter(problems.values()))
+
+
+@pytest.fixture
+def inventory() -> Inventory:
+    return Inventory()
+
+
+# --- a good definition
+
+
+def test_a_good_definition(inventory: Inventory) -> None:
+    definition = inventory.check()
+    assert definition.cluster == Cluster("lab", "https://10.9.0.10:6443", "1.14.1", "1.36.1", "1.14")
+    assert [(node.name, node.machine_type, node.address, node.mac) for node in definition.nodes] == [
+        ("c1", "controlplane", "10.9.0.10", "02:00:5e:00:00:10"),
+        ("w1", "worker", "10.9.0.11", "02:00:5e:00:00:11"),
+        ("w2", "worker", "10.9.0.12", "02:00:5e:00:00:12"),
+    ]
+    assert definition.warnings == ()
+    first = definition.nodes[0]
+    assert first.installer_image == f"factory.talos.dev/metal-installer/{first.schematic_id}:v1.14.1"
+    assert (first.hostname, first.board, first.fingerprint) == ("c1", "rpi_4", "")
+
+
+def test_defaults(inventory: Inventory) -> None:
+    for host in inventory.hosts.values():
+        for key in ("cluster_talos_version", "cluster_kubernetes_version", "cluster_contract"):
+            del host[key]
+    cluster = inventory.check().cluster
+    assert (cluster.talos_version, cluster.contract) == ("1.14.2", "1.14")
+    assert cluster.kubernetes_version.startswith("1.37.")
+
+
+def test_one_node_is_what_check_makes_of_it(inventory: Inventory) -> None:
+    inventory.set(cluster_patches=[{"machine": {"sysctls": {"a": "1"}}}], group_patches={"attic": [{"cluster": {}}]})
+    for node in inventory.check().nodes:
+        alone = _definition.node_from_variables(
+            node.name, inventory.hosts[node.name], inventory.groups, inventory.read_file
+        )
+        assert alone == node
+    assert _definition.cluster_from_variables(inventory.hosts["w1"]) == inventory.check().cluster
+
+
+def test_one_node_alone_is_checked(inventory: Inventory) -> None:
+    inventory.hosts["w1"].update(node_addres="10.9.0.1", node_mac="x")
+    with pytest.raises(DefinitionError) as error:
+        _definition.node_from_variables("w1", inventory.hosts["w1"], inventory.groups, inventory.read_file)
+    assert {problem.key for problem in error.value.problems} == {"node_addres", "node_mac"}
+    with pytest.raises(DefinitionError, match="cluster_name"):
+        _definition.cluster_from_variables({"cluster_endpoint": "https://a:1"})
+
+
+def test_plain_data_and_back(inventory: Inventory) -> None:
+    definition = inventory.check()
+    assert Cluster.from_dict(json.loads(json.dumps(definition.cluster.as_dict()))) == definition.cluster
+    for node in definition.nodes:
+        assert Node.from_dict(json.loads(json.dumps(node.as_dict()))) == node
+
+
+def test_values_of_ansible_are_plain_data(inventory: Inventory) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    class Mapping(dict[t.Any, t.Any]):
+        pass
+
+    class Whole(int):
+        pass
+
+    class Vaulted:
+        def __str__(self) -> str:
+            return SECRET
+
+    inventory.hosts["w1"].update(
+        node_address=Text("10.9.0.11"),
+        node_labels=Mapping({Text("a"): Whole(5)}),
+        node_registry_auth={"ghcr.io": {"identityToken": Vaulted()}},
+    )
+    node = inventory.check().nodes[1]
+    assert type(node.address) is str
+    assert f"identityToken: {SECRET}" in node.patches[0]
+
+
+def test_only_our_variables_are_looked_at(inventory: Inventory) -> None:
+    class Trap(dict[str, t.Any]):
+        def __getitem__(self, name: str) -> t.Any:
+            assert _definition.is_ours(name), f"{name} is none of ours"
+            return super().__getitem__(name)
+
+    inventory.hosts = {name: Trap(host) for name, host in inventory.hosts.items()}
+    inventory.check()
+    assert {"node_address", "cluster_name", "group_patches", "cluster_records_dir"} <= _definition.OUR_VARIABLES
+    assert all(_definition.is_ours(name) for name in _definition.OUR_VARIABLES)
+
+
+def test_variables_of_the_roles_are_known() -> None:
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        specs = yaml.safe_load(path.read_text())["argument_specs"].values()
+        options = {name for spec in specs for name in spec.get("options", {})}
+        unknown = set(filter(_definition.is_ours, options)) - _definition.OUR_VARIABLES
+        assert not unknown, f"{path}: add these to OTHER_VARIABLES"
+
+
+def test_every_variable_is_documented() -> None:
+    text = (ROOT / "docs" / "inventory.md").read_text()
+    missing = [name for name in sorted(_definition.OUR_VARIABLES) if f"`{name}`" not in text]
+    assert not missing
+
+
+# --- patches
+
+
+def test_patches_come_in_order_and_parents_first(inventory: Inventory) -> None:
+    def machine(value: str) -> dict[str, t.Any]:
+        return {"machine": {"sysctls": {"from": value}}}
+
+    inventory.files["patches/all.yaml"] = "# kept as it is\nmachine:\n  sysctls: {from: file}\n"
+    inventory.set(
+        cluster_patches=[machine("cluster"), "patches/all.yaml"],
+        group_patches={
+            "attic": [machine("attic")],
+            "workers": [machine("workers-1"), machine("workers-2")],
+            "talos": [machine("talos")],
+            "all": [machine("all")],
+            "controlplanes": [machine("controlplanes")],
+        },
+    )
+    inventory.hosts["w2"]["node_patches"] = [machine("node")]
+    nodes = {node.name: node for node in inventory.check().nodes}
+
+    def origins(name: str) -> list[str]:
+        return [yaml.safe_load(text)["machine"]["sysctls"]["from"] for text in nodes[name].patches[1:]]
+
+    assert origins("w2") == ["cluster", "file", "all", "talos", "workers-1", "workers-2", "attic", "node"]
+    assert origins("c1") == ["cluster", "file", "all", "talos", "controlplanes"]
+    assert nodes["c1"].patches[2] == inventory.files["patches/all.yaml"]
+
+
+def test_groups_of_equal_size_keep_the_order_of_the_inventory(inventory: Inventory) -> None:
+    inventory.groups.update({"zone": ["w1", "w2"], "area": ["w1", "w2"]})
+    inventory.set(group_patches={name: [{"machine": {"sysctls": {"a": name}}}] for name in ("area", "zone", "workers")})
+    patches = inventory.check().nodes[1].patches[1:]
+    assert [yaml.safe_load(text)["machine"]["sysctls"]["a"] for text in patches] == ["workers", "zone", "area"]
+
+
+def test_a_file_may_hold_several_documents(inventory: Inventory) -> None:
+    inventory.files["p.yaml"] = (
+        "---\n# nothing\n---\nmachine: {}\n"
+        "---\napiVersion: v1alpha1\nkind: WatchdogTimerConfig\ndevice: /dev/watchdog0\n"
+    )
+    inventory.set(node_patches=["p.yaml"])
+    assert inventory.check().nodes[0].patches[-1] == inventory.files["p.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("patch", "remedy"),
+    [
+        ([{"op": "add", "path": "/machine", "value": SECRET}], "JSON patch"),
+        ([SECRET], "is not a Talos document"),
+        (5, "is not a Talos document"),
+        ({}, "is empty"),
+        ({"machin": {"token": SECRET}}, "machin is not known; did you mean machine?"),
+        ({"machine": SECRET}, "machine must be a mapping"),
+        ({"kind": "HostnameConfig", "hostname": SECRET}, "one of apiVersion and kind"),
+        ({"apiVersion": "v1", "kind": "Secret", "data": SECRET}, "apiVersion must be v1alpha1"),
+        ({"apiVersion": "v1alpha1", "kind": "HostnamConfig"}, "did you mean HostnameConfig?"),
+        (f"machine:\n  token: {SECRET}\n", "must be a mapping, or the name of a .yaml file"),
+        (SECRET, "must be a mapping, or the name of a .yaml file"),
+    ],
+)
+def test_what_is_no_patch(inventory: Inventory, patch: object, remedy: str) -> None:
+    inventory.hosts["w1"]["node_patches"] = [{"machine": {}}, patch]
+    problem = inventory.only()
+    assert (problem.host, problem.key, problem.value) == ("w1", "node_patches[1]", "<hidden>")
+    assert remedy in problem.remedy
+    assert SECRET not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("- op: add\n  path: /machine\n", "JSON patch"),
+        (f"machine: [{SECRET}", "is not YAML: line 2"),
+        (f"machine: *{SECRET}\n", "found undefined alias"),
+        ("# nothing\n", "holds no document"),
+        (f"just {SECRET}\n", "is not a Talos document"),
+        ("machine: {}\n---\nmachine: {}\n", "document 2 is p.yaml: the same document stands twice"),
+        ("machine: {}\n---\nkind: X\napiVersion: v1alpha1\n", "document 2 is p.yaml: kind X is not known"),
+    ],
+)
+def test_what_is_no_patch_file(inventory: Inventory, text: str, remedy: str) -> None:
+    inventory.files["p.yaml"] = text
+    inventory.hosts["c1"]["node_patches"] = ["p.yaml"]
+    problem = inventory.only()
+    assert str(problem).startswith("c1: node_patches[0]")
+    assert remedy in str(problem)
+    assert SECRET not in str(problem)
+
+
+def test_a_patch_file_that_is_not_there(inventory: Inventory) -> None:
+    inventory.set(cluster_patches=["patches/no.yaml"])
+    problems = inventory.problems()
+    assert [problem.host for problem in problems] == ["c1", "w1", "w2"]
+    assert problems[0].value == "patches/no.yaml"
+    assert "No such file" in problems[0].remedy
+
+
+def test_a_file_is_read_once(inventory: Inventory) -> None:
+    reads: list[str] = []
+
+    def read_file(path: str) -> str:
+        reads.append(path)
+        return "machine: {}\n"
+
+    inventory.set(cluster_patches=["p.yaml"], group_patches={"workers": ["p.yaml"]})
+    _definition.check(inventory.hosts, inventory.groups, read_file)
+    assert reads == ["p.yaml"]
+
+
+def test_a_kind_of_the_next_talos(inventory: Inventory) -> None:
+    inventory.set(
+        cluster_talos_version="1.13.9",
+        cluster_contract="1.13",
+        cluster_patches=[{"apiVersion": "v1alpha1", "kind": "KubeletConfig"}],
+    )
+    assert "came with Talos 1.14" in inventory.problems()[0].remedy
+
+
+def test_groups_of_patches(inventory: Inventory) -> None:
+    inventory.set(group_patches={"worker": [], "admin": []})
+    found = {(problem.key, problem.remedy) for problem in inventory.problems()}
+    assert found == {
+        ("group_patches.worker", "the group is not known; did you mean workers?"),
+        ("group_patches.admin", "the group holds no nodes; name one below talos"),
+    }
+
+
+# --- keys
+
+
+def test_unknown_keys(inventory: Inventory) -> None:
+    inventory.hosts["w1"].update(node_adress="10.9.0.1", cluster_nam="x", group_patchs={"workers": [SECRET]})
+    inventory.hosts["w1"].update(node_regsitry_auth={"a": SECRET}, node_password=SECRET, node_zzzzzz=1)
+    found = {problem.key: problem for problem in inventory.problems()}
+    assert set(found) == {
+        "node_adress",
+        "cluster_nam",
+        "group_patchs",
+        "node_regsitry_auth",
+        "node_password",
+        "node_zzzzzz",
+    }
+    assert str(found["node_adress"]) == "w1: node_adress is 10.9.0.1: not known; did you mean node_address?"
+    assert "did you mean cluster_name?" in found["cluster_nam"].remedy
+    assert "did you mean node_registry_auth?" in found["node_regsitry_auth"].remedy
+    assert "remove it" in found["node_zzzzzz"].remedy
+    assert SECRET not in "".join(map(str, found.values()))
+
+
+# --- cluster
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("cluster_name", None, "name the cluster"),
+        ("cluster_name", "My Lab", "lower-case"),
+        ("cluster_endpoint", None, "https://host:port"),
+        ("cluster_endpoint", "10.9.0.10:6443", "https://host:port"),
+        ("cluster_endpoint", "https://10.9.0.10", "https://host:port"),
+        ("cluster_endpoint", "http://10.9.0.10:6443", "https://host:port"),
+        ("cluster_endpoint", "https://10.9.0.10:6443/api", "https://host:port"),
+        ("cluster_endpoint", "https://10.9.0.10:6443?x", "https://host:port"),
+        ("cluster_endpoint", "https://10.9.0.300:6443", "https://host:port"),
+        ("cluster_endpoint", "https://10.9.0.10:99999", "https://host:port"),
+        ("cluster_endpoint", "https://[::1:6443", "https://host:port"),
+        ("cluster_talos_version", "v1.14.1", "without a v"),
+        ("cluster_talos_version", "1.14", "three numbers"),
+        ("cluster_talos_version", 1.14, "three numbers"),
+        ("cluster_talos_version", "1.12.9", "not recorded yet; 1.13 and 1.14 are"),
+        ("cluster_talos_version", "1.15.0-alpha.1", "not recorded yet"),
+        ("cluster_kubernetes_version", "1.38.0", "carries Kubernetes 1.33 to 1.37"),
+        ("cluster_kubernetes_version", "1.32.9", "carries Kubernetes 1.33 to 1.37"),
+        ("cluster_kubernetes_version", "latest", "three numbers"),
+        ("cluster_contract", "1.12", "one of '1.13', '1.14'"),
+        ("cluster_contract", "v1.14", "one of '1.13', '1.14'"),
+    ],
+)
+def test_cluster_refused(inventory: Inventory, key: str, value: object, remedy: str) -> None:
+    inventory.set(**{key: value})
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("all nodes", key)
+    assert problem.value == ("(not set)" if value is None else str(value))
+    assert remedy in problem.remedy
+
+
+def test_credentials_in_the_endpoint_are_not_shown(inventory: Inventory) -> None:
+    inventory.set(cluster_endpoint=f"https://me:{SECRET}@10.9.0.10:6443")
+    assert SECRET not in str(inventory.only())
+
+
+@pytest.mark.parametrize("kubernetes", ["1.31.0", "1.36.3"])
+def test_talos_1_13(inventory: Inventory, kubernetes: str) -> None:
+    inventory.set(cluster_talos_version="1.13.9", cluster_kubernetes_version=kubernetes, cluster_contract="1.13")
+    assert inventory.check().cluster.kubernetes_version == kubernetes
+    inventory.set(cluster_kubernetes_version="1.37.0-rc.0")
+    assert "1.31 to 1.36" in inventory.only().remedy
+
+
+def test_a_contract_may_be_older_and_not_newer(inventory: Inventory) -> None:
+    inventory.set(cluster_contract=1.13)
+    assert inventory.check().cluster.contract == "1.13"
+    inventory.set(cluster_talos_version="1.13.9", cluster_contract="1.14")
+    assert "newer than Talos 1.13" in inventory.only().remedy
+
+
+def test_nodes_agree_on_the_cluster(inventory: Inventory) -> None:
+    inventory.hosts["w2"].update(
+        cluster_endpoint="https://10.9.0.12:6443", cluster_patches=[{"machine": {"token": SECRET}}]
+    )
+    problems = inventory.problems()
+    assert [(problem.host, problem.key) for problem in problems] == [
+        ("w2", "cluster_endpoint"),
+        ("w2", "cluster_patches"),
+    ]
+    assert problems[0].remedy.startswith("differs from that of c1")
+    assert SECRET not in str(problems)
+
+
+# --- groups and names
+
+
+def test_control_planes(inventory: Inventory) -> None:
+    inventory.groups.update(controlplanes=[], workers=["c1", "w1", "w2"])
+    assert "needs a control plane" in inventory.only().remedy
+    inventory.groups.update(controlplanes=["c1", "w1"], workers=["w2"])
+    (warning,) = inventory.check().warnings
+    assert (warning.severity, warning.key, warning.value) == ("warning", "controlplanes", "2 nodes")
+    inventory.groups.update(controlplanes=["c1", "w1", "w2"], workers=[])
+    assert not inventory.check().warnings
+
+
+def test_a_node_is_of_one_type(inventory: Inventory) -> None:
+    inventory.groups["workers"] = ["c1", "w1"]
+    inventory.groups["talos"].append("w3")
+    inventory.hosts["w3"] = {**inventory.hosts["w2"], "node_address": "10.9.0.13", "node_mac": "02:00:5e:00:00:13"}
+    found = [(problem.host, problem.value) for problem in inventory.problems()]
+    assert found == [("c1", '["controlplanes", "workers"]'), ("w2", "[]"), ("w3", "[]")]
+
+
+def test_node_groups_are_below_talos(inventory: Inventory) -> None:
+    inventory.groups["talos"] = ["c1", "w1"]
+    problem = inventory.only()
+    assert (problem.host, problem.value) == ("w2", "workers")
+    inventory.groups.update(talos=[], controlplanes=[], workers=[])
+    assert any(problem.key == "talos" for problem in inventory.problems())
+
+
+@pytest.mark.parametrize("admin", [[], ["console", "other"]])
+def test_one_admin_host(inventory: Inventory, admin: list[str]) -> None:
+    inventory.groups["admin"] = admin
+    problem = inventory.only()
+    assert (problem.host, problem.key, problem.value) == ("inventory", "admin", json.dumps(admin))
+
+
+def test_admin_and_image_writer(inventory: Inventory) -> None:
+    inventory.groups.update(admin=["c1"], image_writer=["a", "b"])
+    assert {problem.key for problem in inventory.problems()} == {"groups", "image_writer"}
+
+
+@pytest.mark.parametrize("name", ["validate", "admin", "image", "apply", "bootstrap", "health", "argocd"])
+def test_no_node_is_named_like_a_phase(inventory: Inventory, name: str) -> None:
+    rename(inventory, "w1", name)
+    assert any("is a phase of the run" in problem.remedy for problem in inventory.problems() if problem.key == "name")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("attic", "is also a group"), ("tagged", "means something to --tags"), ("never", "--tags"), ("w,1", "is a tag")],
+)
+def test_names_that_are_taken(inventory: Inventory, name: str, remedy: str) -> None:
+    rename(inventory, "w1", name)
+    assert any(problem.host == name and remedy in problem.remedy for problem in inventory.problems())
+
+
+def rename(inventory: Inventory, old: str, new: str) -> None:
+    inventory.hosts[new] = inventory.hosts.pop(old)
+    for members in inventory.groups.values():
+        members[:] = [new if member == old else member for member in members]
+
+
+# --- nodes
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("node_address", None, "must be an IP address or a DNS name"),
+        ("node_address", "10.9.0.256", "must be an IP address or a DNS name"),
+        ("node_address", "10.9.0.11:50000", "without scheme and port"),
+        ("node_address", "https://w1", "without scheme and port"),
+        ("node_address", "w 1", "must be an IP address or a DNS name"),
+        ("node_mac", "02:00:5e:00:00", "MAC address"),
+        ("node_mac", "03:00:5e:00:00:01", "one network device"),
+        ("node_mac", 7384523, "quotes"),
+        ("node_fingerprint", "abc", "44 characters"),
+        ("node_board", "rpi_6", "choose one of rpi_4, rpi_5, generic"),
+        ("node_board", ["rpi_4"], "choose one of"),
+        ("node_hostname", "W_1", "host name in lower case"),
+        ("node_schematic", "abc", "64 hexadecimal digits"),
+        ("node_cert_sans", "w1.lan", "must be a list"),
+        ("node_labels", ["a"], "must be a mapping"),
+        ("node_patches", {"machine": {}}, "must be a list"),
+    ],
+)
+def test_node_refused(inventory: Inventory, key: str, value: object, remedy: str) -> None:
+    inventory.hosts["w1"][key] = value
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("w1", key)
+    assert remedy in problem.remedy
+
+
+def test_mac_in_other_spellings(inventory: Inventory) -> None:
+    inventory.hosts["w1"]["node_mac"] = "D8-3A-DD-00-00-0F"
+    assert inventory.check().nodes[1].mac == "d8:3a:dd:00:00:0f"
+
+
+def test_fingerprint(inventory: Inventory) -> None:
+    fingerprint = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+    inventory.hosts["w1"]["node_fingerprint"] = fingerprint
+    assert inventory.check().nodes[1].fingerprint == fingerprint
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second"),
+    [
+        ("node_address", "10.9.0.11", "10.9.0.11"),
+        ("node_address", "fd00::1", "fd00:0::1"),
+        ("node_address", "node.lan", "NODE.lan"),
+        ("node_mac", "d8:3a:dd:00:00:0f", "D8-3A-DD-00-00-0F"),
+        ("node_hostname", "kitchen", "kitchen"),
+    ],
+)
+def test_nothing_stands_twice(inventory: Inventory, key: str, first: str, second: str) -> None:
+    inventory.hosts["w1"][key] = first
+    inventory.hosts["w2"][key] = second
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("w2", key)
+    assert "w1 has the same" in problem.remedy
+
+
+def test_warnings(inventory: Inventory) -> None:
+    del inventory.hosts["w1"]["node_mac"], inventory.hosts["w1"]["node_board"]
+    inventory.hosts["w1"]["node_labels"] = {
+        "node-role.kubernetes.io/worker": "",
+        "topology.kubernetes.io/zone": "a",
+        "node.kubernetes.io/x": "b",
+    }
+    inventory.hosts["c1"]["node_labels"] = {"node-role.kubernetes.io/x": ""}
+    inventory.hosts["w2"]["node_network"] = [{"name": "end0", "addresses": ["10.9.0.99/24"]}]
+    found = {(warning.host, warning.key) for warning in inventory.check().warnings}
+    assert found == {
+        ("w1", "node_mac"),
+        ("w1", "node_board"),
+        ("w1", "node_labels[node-role.kubernetes.io/worker]"),
+        ("w2", "node_address"),
+    }
+    inventory.hosts["w2"]["node_address"] = "127.10.0.5"  # rehearsed
+    assert ("w2", "node_address") not in {(warning.host, warning.key) for warning in inventory.check().warnings}
+
+
+def test_all_problems_come_at_once(inventory: Inventory) -> None:
+    inventory.set(cluster_endpoint="10.9.0.10", node_board="rpi_3", cluster_kubernetes_version="1.20.0")
+    inventory.hosts["w1"].update(node_address="nowhere at all", node_mac="x")
+    inventory.groups["admin"] = []
+    with pytest.raises(DefinitionError) as error:
+        inventory.check()
+    assert str(error.value).splitlines() == [
+        "inventory: admin is []: put exactly one host in this group: the VM, localhost or any SSH host",
+        "all nodes: cluster_endpoint is 10.9.0.10: must be https://host:port and nothing more, "
+        "as https://talos-cp.fritz.box:6443",
+        "all nodes: cluster_kubernetes_version is 1.20.0: Talos 1.14 carries Kubernetes 1.33 to 1.37; "
+        "choose one of these",
+        "c1, w1, w2: node_board is rpi_3: choose one of rpi_4, rpi_5, generic",
+        "w1: node_address is nowhere at all: must be an IP address or a DNS name, without scheme and port",
+        "w1: node_mac is x: must be the MAC address of one network device, as d8:3a:dd:01:02:03",
+    ]
+    assert len(error.value.problems) == 8
+
+
+def test_warnings_are_marked_among_errors(inventory: Inventory) -> None:
+    inventory.hosts["w1"]["node_mac"] = None
+    inventory.hosts["w1"]["node_board"] = "x"
+    with pytest.raises(DefinitionError) as error:
+        inventory.check()
+    assert [line.startswith("warning: ") for line in str(error.value).splitlines()] == [False, True]
+
+
+def test_a_problem_is_one_short_line() -> None:
+    inventory = Inventory()
+    inventory.hosts["w1"]["node_address"] = "a\nb" * 100
+    text = str(inventory.only())
+    assert "\n" not in text
+    assert len(text) < 200
+
+
+# --- the mission's inventory
+
+
+def read_homelab() -> tuple[dict[str, Variables], dict[str, list[str]]]:
+    folder = ROOT / "inventory" / "homelab"
+    tree = yaml.safe_load((folder / "hosts.yml").read_text())
+    shared = yaml.safe_load((folder / "group_vars" / "talos.yml").read_text())
+    groups: dict[str, list[str]] = {"all": []}
+    hosts: dict[str, Variables] = {}
+
+    def walk(name: str, group: Variables) -> list[str]:
+        members = groups.setdefault(name, [])
+        for host, variables in (group.get("hosts") or {}).items():
+            members.append(host)
+            hosts.setdefault(host, {}).update(variables or {})
+        for child, below in (group.get("children") or {}).items():
+            members += walk(child, below)
+        return members
+
+    for name, group in tree.items():
+        walk(name, group)
+    return {host: {**shared, **variables} for host, variables in hosts.items()}, groups
+
+
+def test_the_homelab_inventory() -> None:
+    hosts, groups = read_homelab()
+    definition = _definition.check(hosts, groups, lambda path: (ROOT / "inventory" / "homelab" / path).read_text())
+    assert not definition.warnings
+    assert definition.cluster == Cluster("homelab", "https://talos-cp.fritz.box:6443", "1.14.2", "1.37.1", "1.14")
+    nodes = {node.name: node for node in definition.nodes}
+    assert list(nodes) == ["talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"]
+    assert [node.machine_type for node in nodes.values()] == ["controlplane"] + ["worker"] * 4
+    assert [node.board for node in nodes.values()] == ["rpi_4"] * 4 + ["rpi_5"]
+    labels = {
+        name: next(
+            document["labels"]
+            for document in yaml.safe_load_all(node.patches[0])
+            if document.get("kind") == "KubeNodeConfig"
+        )
+        for name, node in nodes.items()
+    }
+    assert {name: one["homelab.talos/rack"] for name, one in labels.items() if one["homelab.talos/rack"] != "4u"} == {
+        "talos-w3": "1u"
+    }
+    assert labels["talos-w3"]["homelab.talos/uplink"] == "router"
+    assert {hosts[name]["card_size"] for name in nodes} == {"32GB", "128GB"}
+
+
+# --- cost and tables
+
+
+def test_500_nodes_take_less_than_a_second() -> None:
+    inventory = Inventory().set(
+        cluster_patches=[{"machine": {"sysctls": {f"a{number}": "1" for number in range(20)}}}, "p.yaml"],
+        group_patches={"workers": [{"machine": {}}]},
+        node_ntp_servers=["ntp.lan"],
+        node_network=[{"vlans": [{"id": 100}]}],
+    )
+    inventory.files["p.yaml"] = "machine: {}\n"
+    names = [f"n{number}" for number in range(500)]
+    pattern = inventory.hosts["w1"]
+    inventory.hosts = {
+        name: {
+            **copy.deepcopy({key: value for key, value in pattern.items() if key != "unrelated"}),
+            "node_address": f"10.8.{number // 250}.{number % 250 + 1}",
+            "node_mac": f"02:00:5e:01:{number // 256:02x}:{number % 256:02x}",
+        }
+        for number, name in enumerate(names)
+    }
+    inventory.groups = {"admin": ["console"], "talos": names, "controlplanes": names[:3], "workers": names[3:]}
+    start = time.process_time()
+    assert len(inventory.check().nodes) == 500
+    assert time.process_time() - start < 1
+
+
+def test_versions() -> None:
+    assert _versions.parse("1.14.0-rc.1") == (1, 14, 0, "-rc.1")
+    assert _versions.parse("1.14.2\n") is None
+    assert set(_versions.MINORS) == set(_versions.KINDS) == {"1.13", "1.14"}
+    assert [len(_versions.KINDS[minor]) for minor in ("1.13", "1.14")] == [44, 89]
+    for minor, carried in _versions.MINORS.items():
+        default = _versions.parse(carried.kubernetes_default)
+        assert default is not None
+        assert _versions.carries(minor, default)

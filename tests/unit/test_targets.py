@@ -1,0 +1,75 @@
+"""Targets: the table of docs/inventory.md, and unknown tags."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.homelab.talos.plugins.filter.targets import FilterModule
+from ansible_collections.homelab.talos.plugins.module_utils import _targets
+
+GROUPS = {
+    "all": ["console", "n-cp", "n-w1", "n-w2", "n-w3"],
+    "admin": ["console"],
+    "talos": ["n-cp", "n-w1", "n-w2", "n-w3"],
+    "controlplanes": ["n-cp"],
+    "workers": ["n-w1", "n-w2", "n-w3"],
+}
+EVERY_TARGET = ["n-cp", "n-w1", "n-w2", "n-w3", "controlplanes", "workers"]
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "hosts", "tags"),
+    [
+        (["all"], [], ["n-cp", "n-w1", "n-w2", "n-w3"], EVERY_TARGET),
+        (["n-w3"], [], ["n-w3"], EVERY_TARGET),
+        (["workers"], ["n-w2"], ["n-w1", "n-w3"], ["n-cp", "n-w1", "n-w3", "controlplanes", "workers"]),
+        (["n-w3", "apply"], [], ["n-w3"], []),
+        (["apply"], [], ["n-cp", "n-w1", "n-w2", "n-w3"], []),
+        (["apply"], ["n-w3"], ["n-cp", "n-w1", "n-w2"], []),
+        (["all"], ["workers"], ["n-cp"], ["n-cp", "n-w1", "n-w2", "n-w3", "controlplanes"]),
+        (["n-w3", "n-w1"], [], ["n-w1", "n-w3"], EVERY_TARGET),
+        (["controlplanes", "n-w2"], [], ["n-cp", "n-w2"], EVERY_TARGET),
+        (["n-w3"], ["n-w3"], ["!all"], ["n-cp", "n-w1", "n-w2", "controlplanes", "workers"]),
+        (["tagged"], [], ["n-cp", "n-w1", "n-w2", "n-w3"], []),
+        (["all"], ["health"], ["n-cp", "n-w1", "n-w2", "n-w3"], EVERY_TARGET),
+    ],
+)
+def test_targets_of_a_run(run: list[str], skip: list[str], hosts: list[str], tags: list[str]) -> None:
+    # Ansible hands over sets and lists in any order.
+    assert _targets.node_hosts(GROUPS, set(run), skip[::-1]) == hosts
+    assert _targets.node_tags(GROUPS, run[::-1], set(skip)) == tags
+
+
+def test_a_named_group_without_nodes_is_no_node() -> None:
+    groups = {**GROUPS, "workers": []}
+    assert _targets.node_hosts(groups, ["workers"], []) == ["!all"]
+
+
+@pytest.mark.parametrize("place", ["run", "skip"])
+def test_an_unknown_tag_names_the_nearest(place: str) -> None:
+    run, skip = (["n-w33"], []) if place == "run" else (["all"], ["n-w33"])
+    with pytest.raises(_targets.UnknownTag, match=r"no such tag: n-w33 \(did you mean n-w3 "):
+        _targets.node_hosts(GROUPS, run, skip)
+    with pytest.raises(_targets.UnknownTag, match=r"aply \(did you mean apply"):
+        _targets.node_tags(GROUPS, ["aply"], [])
+
+
+def test_a_tag_that_resembles_nothing_gets_the_list() -> None:
+    with pytest.raises(_targets.UnknownTag, match="controlplanes, workers, validate, admin"):
+        _targets.node_hosts(GROUPS, ["zzz"], [])
+
+
+def test_a_group_that_is_no_target_is_unknown() -> None:
+    with pytest.raises(_targets.UnknownTag, match="no such tag: talos"):
+        _targets.node_hosts(GROUPS, ["talos"], [])
+
+
+def test_filters_fail_as_ansible_expects() -> None:
+    filters = FilterModule().filters()
+    assert filters["node_hosts"](GROUPS, ["n-w1"], []) == ["n-w1"]
+    assert filters["node_tags"](GROUPS, ["apply"]) == []
+    with pytest.raises(AnsibleFilterError, match="no such tag: n-w9"):
+        filters["node_hosts"](GROUPS, ["n-w9"], [])
+    with pytest.raises(AnsibleFilterError, match="groups"):
+        filters["node_tags"](["n-w1"], [])
