@@ -9,7 +9,6 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleActionFail
-from cryptography.fernet import Fernet
 
 from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import SecretsBundle
@@ -32,7 +31,7 @@ class ActionModule(ClusterAction):
     def _make(self, file: BundleFile) -> dict[str, t.Any]:
         file.require_password()
         # What the module answers can be printed at -vvv, so the bundle comes back sealed.
-        key = Fernet.generate_key()
+        key = _new_key()
         arguments = self.arguments()
         arguments["transit_key"] = key.decode()
         arguments["nodes"] = self._all_nodes()
@@ -41,7 +40,7 @@ class ActionModule(ClusterAction):
         result = self.call(arguments)
         sealed = result.pop("sealed", None)
         if sealed and not result.get("failed"):
-            self._store(file, Fernet(key).decrypt(sealed))
+            self._store(file, _unsealed(sealed, key))
         return {**result, "path": file.path}
 
     def _all_nodes(self) -> list[dict[str, str]]:
@@ -65,7 +64,7 @@ class ActionModule(ClusterAction):
 
     def _require_same(self, bundle: SecretsBundle, path: str) -> None:
         """Adopting again is no change; adopting another cluster would be a second PKI."""
-        key = Fernet.generate_key()
+        key = _new_key()
         arguments = self.arguments()
         arguments.pop("adopt_from")
         arguments |= {
@@ -81,3 +80,15 @@ class ActionModule(ClusterAction):
                 f"{path} holds the bundle of another cluster than the config of adopt_from. "
                 "Two clusters need two inventories; nothing was changed."
             )
+
+
+def _new_key() -> bytes:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key()
+
+
+def _unsealed(sealed: str, key: bytes) -> bytes:
+    from cryptography.fernet import Fernet
+
+    return Fernet(key).decrypt(sealed)

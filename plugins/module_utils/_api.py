@@ -18,12 +18,7 @@ import tarfile
 import typing as t
 from dataclasses import dataclass
 
-from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
-from grpclib.config import Configuration
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-
 from . import _messages as messages
-from . import _yaml as yaml
 from ._credentials import Credentials, fingerprint, insecure_context
 from ._errors import (
     CertificateRequired,
@@ -38,6 +33,21 @@ from ._errors import (
     WrongFingerprint,
     refusal,
 )
+from ._yaml import load
+
+if t.TYPE_CHECKING:
+    from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
+    from grpclib.config import Configuration
+    from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+else:
+    # Without it the import still succeeds, and modules say what is missing.
+    try:
+        from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
+        from grpclib.config import Configuration
+        from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+    except ImportError:
+        Channel = UnaryStreamMethod = UnaryUnaryMethod = Configuration = None
+        GRPCError = ProtocolError = StreamTerminatedError = ()
 
 PORT = 50000
 CONNECT_SECONDS = 5.0
@@ -184,7 +194,7 @@ class Node:
     async def get(self, name: str) -> list[Resource]:
         """``talosctl get NAME``, by a name in RESOURCES. Raises NotFound where the type is not registered."""
         found = await self._list(name)
-        return [Resource(each.metadata.id, each.metadata.version, yaml.load(each.spec.yaml_spec)) for each in found]
+        return [Resource(each.metadata.id, each.metadata.version, load(each.spec.yaml_spec)) for each in found]
 
     async def machine_configs(self) -> MachineConfigs:
         """``talosctl get machineconfig``: both, in one call. Raises NotAuthorized without os:admin."""

@@ -12,11 +12,9 @@ import datetime
 import os
 import typing as t
 
-import yaml
-from cryptography import x509
-
-from ._credentials import BadTalosconfig, Credentials, not_after
+from ._credentials import BadTalosconfig, Credentials, certificate_end
 from ._rendering import read_private, write_private
+from ._yaml import yaml
 
 TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader", "kubeconfig"
 
@@ -86,7 +84,7 @@ def kubeconfig_end(text: bytes) -> datetime.datetime:
     """When the client certificate of a kubeconfig ends (UTC). Raises as YAML and base64 do."""
     user = yaml.safe_load(text)["users"][0]["user"]
     pem = base64.b64decode(user["client-certificate-data"], validate=True)
-    return not_after(x509.load_pem_x509_certificate(pem))
+    return certificate_end(pem)
 
 
 def _ending(ends: datetime.datetime, renew_before: datetime.timedelta) -> str:

@@ -14,12 +14,8 @@ import ssl
 import typing as t
 from dataclasses import dataclass
 
-import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import NameOID
-
 from ._errors import TalosError
+from ._yaml import yaml
 
 # Go's PEM type for Ed25519 keys; OpenSSL reads the same bytes as PKCS#8.
 _GO_ED25519 = b"ED25519 PRIVATE KEY"
@@ -50,18 +46,17 @@ class Credentials:
             raise BadTalosconfig(f"{origin} is not a talosconfig with a current context") from error
 
     @property
-    def certificate(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(self.crt)
-
-    @property
     def not_after(self) -> datetime.datetime:
         """When the client certificate ends (UTC, aware)."""
-        return not_after(self.certificate)
+        return certificate_end(self.crt)
 
     @property
     def roles(self) -> tuple[str, ...]:
         """Talos keeps the roles in the certificate's organization, such as ``os:admin``."""
-        names = self.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        from cryptography import x509
+        from cryptography.x509.oid import NameOID
+
+        names = x509.load_pem_x509_certificate(self.crt).subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         return tuple(str(name.value) for name in names)
 
     def ssl_context(self) -> ssl.SSLContext:
@@ -97,8 +92,11 @@ def insecure_context() -> ssl.SSLContext:
     return context
 
 
-def not_after(certificate: x509.Certificate) -> datetime.datetime:
+def certificate_end(pem: bytes) -> datetime.datetime:
     """The end of a certificate (UTC, aware), with old and new releases of cryptography."""
+    from cryptography import x509
+
+    certificate = x509.load_pem_x509_certificate(pem)
     aware = getattr(certificate, "not_valid_after_utc", None)
     if aware is not None:
         return t.cast(datetime.datetime, aware)
@@ -107,6 +105,9 @@ def not_after(certificate: x509.Certificate) -> datetime.datetime:
 
 def fingerprint(certificate_der: bytes) -> str:
     """Base64 of the SHA-256 of the public key: what a node's console and ``--cert-fingerprint`` show."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
     public_key = x509.load_der_x509_certificate(certificate_der).public_key()
     spki = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(spki).digest()).decode()

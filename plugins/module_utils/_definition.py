@@ -414,11 +414,10 @@ def _written(version: _versions.Version) -> str:
 def _read_version(variables: Variables, key: str, default: str, report: Report) -> _versions.Version:
     value = variables.get(key)
     version = _versions.parse(default if value is None else str(value))
-    if version is None:
-        report(key, value, f"must be a version of three numbers without a v, as '{default}'")
-        version = _versions.parse(default)
-    assert version is not None  # noqa: S101
-    return version
+    if version is not None:
+        return version
+    report(key, value, f"must be a version of three numbers without a v, as '{default}'")
+    return t.cast(_versions.Version, _versions.parse(default))
 
 
 def _read_kubernetes(variables: Variables, talos_minor: str, report: Report) -> _versions.Version:

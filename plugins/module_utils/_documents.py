@@ -11,10 +11,8 @@ import difflib
 import typing as t
 from dataclasses import dataclass
 
-import yaml
-
 from ._redaction import HIDDEN, Redactor, is_secret
-from ._yaml import SafeDumper, SafeLoader
+from ._yaml import SafeDumper, SafeLoader, yaml
 
 ABSENT = "<absent>"
 

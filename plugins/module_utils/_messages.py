@@ -11,17 +11,11 @@ their classes from this table; ``tests/unit/test_messages.py`` holds it to bytes
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
-from google.protobuf import (
-    any_pb2,
-    descriptor_pb2,
-    descriptor_pool,
-    duration_pb2,
-    empty_pb2,
-    message_factory,
-    timestamp_pb2,
-)
+if t.TYPE_CHECKING:
+    from google.protobuf import descriptor_pb2
 
 # A field reads "name: type = number"; "*" after the type means repeated. Enums travel as int32.
 # In order: a message stands below the messages that it uses.
@@ -350,33 +344,37 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "/cosi.resource.State/Watch": ("cosi.resource.WatchRequest", "cosi.resource.WatchResponse", STREAM),
 }
 
-_WELL_KNOWN = (any_pb2, duration_pb2, empty_pb2, timestamp_pb2)
-_F = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "bool": _F.TYPE_BOOL,
-    "bytes": _F.TYPE_BYTES,
-    "int32": _F.TYPE_INT32,
-    "int64": _F.TYPE_INT64,
-    "string": _F.TYPE_STRING,
-    "uint64": _F.TYPE_UINT64,
-}
+# Names of descriptor_pb2.FieldDescriptorProto.Type, without "TYPE_".
+_SCALARS = frozenset({"bool", "bytes", "int32", "int64", "string", "uint64"})
 
 
 def _add_field(message: descriptor_pb2.DescriptorProto, text: str) -> None:
     name, rest = text.split(": ")
     kind, number = rest.split(" = ")
     field = message.field.add(name=name, number=int(number))
-    field.label = _F.LABEL_REPEATED if kind.endswith("*") else _F.LABEL_OPTIONAL
+    field.label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
     kind = kind.rstrip("*")
     if kind in _SCALARS:
-        field.type = _SCALARS[kind]
+        field.type = getattr(field, f"TYPE_{kind.upper()}")
     else:
-        field.type, field.type_name = _F.TYPE_MESSAGE, f".{kind}"
+        field.type, field.type_name = field.TYPE_MESSAGE, f".{kind}"
 
 
-def _build() -> dict[str, t.Any]:
+@functools.cache
+def _classes() -> dict[str, t.Any]:
+    # Imported at the first use, so that without protobuf modules can still say that it is missing.
+    from google.protobuf import (
+        any_pb2,
+        descriptor_pb2,
+        descriptor_pool,
+        duration_pb2,
+        empty_pb2,
+        message_factory,
+        timestamp_pb2,
+    )
+
     pool = descriptor_pool.DescriptorPool()
-    known = [module.DESCRIPTOR for module in _WELL_KNOWN]
+    known = [module.DESCRIPTOR for module in (any_pb2, duration_pb2, empty_pb2, timestamp_pb2)]
     for descriptor in known:
         pool.AddSerializedFile(descriptor.serialized_pb)
     files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
@@ -396,14 +394,11 @@ def _build() -> dict[str, t.Any]:
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names}
 
 
-_CLASSES = _build()
-
-
 def message_class(name: str) -> t.Any:
     """The class of a message by its full name, such as ``machine.VersionResponse``."""
-    return _CLASSES[name]
+    return _classes()[name]
 
 
 def new(name: str, **fields: t.Any) -> t.Any:
     """A message by its full name, with fields set."""
-    return _CLASSES[name](**fields)
+    return _classes()[name](**fields)

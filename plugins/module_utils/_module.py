@@ -8,25 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import importlib.util
 import os
 import ssl
-import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 # What ansible-core does not bring along: said with the command that installs it, not with a traceback.
-try:
-    import cryptography  # noqa: F401
-    import google.protobuf  # noqa: F401
-    import grpclib  # noqa: F401
-    import yaml  # noqa: F401
-except ImportError as _error:
-    _MISSING = _error.name or "grpclib"
-    _MISSING_TRACE = traceback.format_exc()
-else:
-    _MISSING = ""
-    _MISSING_TRACE = ""
+REQUIREMENTS = ("yaml", "cryptography", "google.protobuf", "grpclib")
 
 if t.TYPE_CHECKING:
     from ._api import Endpoint
@@ -88,12 +78,12 @@ class TalosModule:
         self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
         self.params: dict[str, t.Any] = self.ansible.params
         self.check_mode: bool = self.ansible.check_mode
-        if _MISSING:
+        missing = [name for name in REQUIREMENTS if not _importable(name)]
+        if missing:
             self.ansible.fail_json(
-                msg=missing_required_lib(_MISSING, reason="to speak to Talos nodes")
+                msg=missing_required_lib(", ".join(missing), reason="to speak to Talos nodes")
                 + " The collection's requirements/runtime.txt lists what the admin host needs; the role admin "
                 "installs it.",
-                exception=_MISSING_TRACE,
             )
 
     def run(self, work: t.Callable[[TalosModule], t.Mapping[str, t.Any]]) -> t.NoReturn:
@@ -159,6 +149,13 @@ class TalosModule:
 
     def folder_path(self, *names: str) -> str:
         return os.path.join(self.params["admin_dir"], *names)
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def endpoints(options: t.Iterable[t.Mapping[str, t.Any]]) -> list[Endpoint]:

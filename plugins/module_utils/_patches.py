@@ -15,14 +15,10 @@ import re
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 
-import yaml
-
 from . import _values, _yaml_text
 from ._problems import HIDDEN, Report, suggestion
 from ._versions import KINDS, V1ALPHA1_KEYS
-
-# Keeps every scalar as its text, so that nothing in a patch can fail to load by its type.
-_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+from ._yaml import TextLoader, yaml
 
 _FILE = re.compile(r"[\w./ ~-]+\.(ya?ml|json)")
 _API_VERSION = "v1alpha1"
@@ -74,7 +70,7 @@ class PatchReader:
         except UnicodeDecodeError:
             return "", [("", path, "is not UTF-8 text")]
         try:
-            documents = [item for item in yaml.load_all(text, Loader=_Loader) if item not in (None, "")]
+            documents = [item for item in yaml.load_all(text, Loader=TextLoader) if item not in (None, "")]
         except yaml.YAMLError as error:
             return "", [("", path, f"is not YAML{_place(error)}")]
         if not documents:

@@ -12,11 +12,10 @@ import datetime
 import hashlib
 import typing as t
 
-import yaml
-
 from ._credentials import Credentials
 from ._errors import TalosError
 from ._redaction import leaves
+from ._yaml import yaml
 
 # What talosctl writes; a bundle that lacks one of these cannot render a control plane.
 _NEEDED = (

@@ -2,23 +2,33 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the homelab.talos collection: it may change without notice.
-"""PyYAML's safe loader and dumper, in C where they were built."""
+"""PyYAML, safe, and in C where it was built. Without it the import still succeeds, and modules say what is missing."""
 
 from __future__ import annotations
 
 import typing as t
 
-try:
+if t.TYPE_CHECKING:
+    import yaml
+    from yaml import CBaseLoader as TextLoader
     from yaml import CSafeDumper as SafeDumper
     from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeDumper, SafeLoader  # type: ignore[assignment]
+else:
+    try:
+        import yaml
+    except ImportError:
+        yaml = SafeDumper = SafeLoader = TextLoader = None
+    else:
+        SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        # Keeps every scalar as its text, so that nothing can fail to load by its type.
+        TextLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
-__all__ = ["SafeDumper", "SafeLoader", "load"]
+__all__ = ["SafeDumper", "SafeLoader", "TextLoader", "load", "yaml"]
 
 
 def load(text: str) -> t.Any:
-    """One document, safely."""
+    """One document. Raises yaml.YAMLError."""
     loader = SafeLoader(text)
     try:
         return loader.get_single_data()
