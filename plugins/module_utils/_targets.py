@@ -40,12 +40,12 @@ def node_hosts(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]
 
 
 def node_tags(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> list[str]:
-    """The tags of the nodes play: the targets if the run names nothing else, so that all phases run."""
+    """The tags of the nodes play: the run's targets if it names nothing else, so that all phases run."""
     run, skip = _known(groups, run_tags, skip_tags)
     targets = _targets(groups)
     if run - set(targets) - {"all"}:
         return []
-    return [target for target in targets if target not in skip]
+    return [target for target in targets if target in run - skip]
 
 
 def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> tuple[set[str], set[str]]:
