@@ -399,6 +399,6 @@ def message_class(name: str) -> t.Any:
     return _classes()[name]
 
 
-def new(name: str, **fields: t.Any) -> t.Any:
+def new(name: str, /, **fields: t.Any) -> t.Any:
     """A message by its full name, with fields set."""
     return _classes()[name](**fields)

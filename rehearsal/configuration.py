@@ -1,0 +1,202 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine configuration as its node understands it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+import yaml
+
+from rehearsal.documents import known_kinds
+from rehearsal.unknown_keys import unknown_keys
+from rehearsal.versions import TalosVersion
+from rehearsal.yaml_text import dump
+
+Document = dict[str, t.Any]
+LOADER: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# The schematics of images without customization, which a node reports when its configuration names no factory image.
+VANILLA_SCHEMATICS = {
+    "generic": "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba",
+    "rpi_4": "ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9",
+    "rpi_5": "a636242df247ad4aad2e36d1026d8d4727b716a3061749bd7b19651e548f65e4",
+}
+
+
+class InvalidConfiguration(Exception):
+    """A configuration that Talos refuses; the text is Talos' own."""
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A certificate and, where the configuration has it, its key (both PEM)."""
+
+    crt: str
+    key: str
+
+
+@dataclass(frozen=True)
+class MachineConfiguration:
+    """The documents of one configuration, and the exact bytes they came in."""
+
+    data: bytes
+    documents: tuple[Document, ...] = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes, version: TalosVersion) -> MachineConfiguration:
+        """What Talos makes of the bytes; ``InvalidConfiguration`` in its words."""
+        return _parse(data, version)
+
+    @functools.cached_property
+    def v1alpha1(self) -> Document | None:
+        return next((document for document in self.documents if "kind" not in document), None)
+
+    def of_kind(self, kind: str) -> Document:
+        return next((document for document in self.documents if document.get("kind") == kind), {})
+
+    def section(self, *path: str) -> t.Any:
+        """What stands at a path of the v1alpha1 document, None where nothing does."""
+        value: t.Any = self.v1alpha1
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    @property
+    def complete(self) -> bool:
+        """Documents alone, without v1alpha1, leave the node in maintenance."""
+        return self.v1alpha1 is not None
+
+    @property
+    def machine_type(self) -> str:
+        return str(self.section("machine", "type") or "worker")
+
+    @property
+    def is_control_plane(self) -> bool:
+        return self.machine_type in ("controlplane", "init")
+
+    @functools.cached_property
+    def hostname(self) -> str:
+        """The static hostname, or the one that Talos makes up (here from the configuration)."""
+        static = self.of_kind("HostnameConfig").get("hostname") or self.section("machine", "network", "hostname")
+        return str(static) if static else ""
+
+    @functools.cached_property
+    def talos_ca(self) -> KeyPair:
+        return _from_base64(self.section("machine", "ca"))
+
+    @property
+    def accepted_cas(self) -> list[str]:
+        return [_from_base64(entry).crt for entry in self.section("machine", "acceptedCAs") or []]
+
+    @property
+    def cert_sans(self) -> list[str]:
+        return [str(name) for name in self.section("machine", "certSANs") or []]
+
+    @functools.cached_property
+    def kubernetes_ca(self) -> KeyPair:
+        issuing = self.of_kind("KubeAPIServerCAConfig").get("issuingCA")
+        if issuing:
+            return KeyPair(str(issuing.get("cert", "")), str(issuing.get("key", "")))
+        return _from_base64(self.section("cluster", "ca"))
+
+    @functools.cached_property
+    def etcd_ca(self) -> KeyPair:
+        return _from_base64(self.section("cluster", "etcd", "ca"))
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Nodes with the same identity belong to one cluster, whatever it is called."""
+        return hashlib.sha256(self.talos_ca.crt.encode()).hexdigest()
+
+    @property
+    def cluster_name(self) -> str:
+        return str(self.of_kind("KubeClusterConfig").get("clusterName") or self.section("cluster", "clusterName") or "")
+
+    @property
+    def endpoint(self) -> str:
+        document = self.of_kind("KubeClusterConfig").get("endpoint")
+        return str(document or self.section("cluster", "controlPlane", "endpoint") or "")
+
+    @property
+    def kubernetes_version(self) -> str:
+        image = self.of_kind("KubeletConfig").get("image") or self.section("machine", "kubelet", "image") or ""
+        return str(image).partition("@")[0].rpartition(":")[2].removeprefix("v")
+
+    @property
+    def installer_image(self) -> str:
+        document = self.of_kind("UnattendedInstallConfig").get("installer") or {}
+        return str(document.get("image") or self.section("machine", "install", "image") or "")
+
+    def schematic(self, board: str) -> str:
+        """The factory's schematic in the installer's reference, else the board's vanilla one."""
+        found = re.search(r"/([0-9a-f]{64})[:@]", self.installer_image)
+        return found.group(1) if found else VANILLA_SCHEMATICS.get(board, VANILLA_SCHEMATICS["generic"])
+
+    @property
+    def node_labels(self) -> dict[str, str]:
+        labels = dict(self.section("machine", "nodeLabels") or {})
+        labels.update(self.of_kind("KubeNodeConfig").get("labels") or {})
+        return {str(key): str(value) for key, value in labels.items()}
+
+    @functools.cached_property
+    def normal_text(self) -> str:
+        """The documents written anew, without comments: what Talos compares and shows as a difference."""
+        return "---\n".join(dump(document) for document in self.documents)
+
+
+def _from_base64(pair: t.Any) -> KeyPair:
+    pair = pair if isinstance(pair, dict) else {}
+    return KeyPair(*(base64.b64decode(pair.get(part) or "").decode() for part in ("crt", "key")))
+
+
+def _parse(data: bytes, version: TalosVersion) -> MachineConfiguration:
+    known = known_kinds(version)
+    seen: set[tuple[str, str]] = set()
+    documents: list[Document] = []
+    try:
+        loader = LOADER(data.decode())
+        while loader.check_node():
+            node = loader.get_node()
+            value = loader.construct_document(node)
+            if value is not None:
+                _check_document(value, node.start_mark.line + 1, known, seen)
+                documents.append(value)
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise InvalidConfiguration(f"decode error: yaml: {_place(problem)}") from None
+    return MachineConfiguration(data, tuple(documents))
+
+
+def _place(problem: Exception) -> str:
+    mark = getattr(problem, "problem_mark", None)
+    return f"line {mark.line + 1}: {getattr(problem, 'problem', '')}" if mark else str(problem)
+
+
+def _check_document(document: t.Any, line: int, known: frozenset[str], seen: set[tuple[str, str]]) -> None:
+    if not isinstance(document, dict):
+        raise InvalidConfiguration(f"expected a YAML document at line {line}")
+    version, kind = str(document.get("apiVersion", "")), str(document.get("kind", ""))
+    name = str(document.get("name", ""))
+    place = f"{version}/{kind or 'v1alpha1'}/{name}"
+    if (kind, name) in seen:
+        raise InvalidConfiguration(f"duplicate document {place} is not allowed (line {line})")
+    seen.add((kind, name))
+    problem = _problem_of(document, version, kind, known)
+    if problem:
+        raise InvalidConfiguration(f"error decoding document {place} (line {line}): {problem}")
+
+
+def _problem_of(document: Document, version: str, kind: str, known: frozenset[str]) -> str:
+    if not kind:
+        if not document.keys() & {"machine", "cluster", "debug", "persist"}:
+            return "missing kind"
+        unknown = unknown_keys(document)
+        return f"unknown keys found during decoding:\n{dump(unknown)}" if unknown else ""
+    if not version:
+        return "missing apiVersion"
+    return "" if version == "v1alpha1" and kind in known else f'"{kind}" "{version}": not registered'

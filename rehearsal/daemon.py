@@ -1,0 +1,137 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that is all nodes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import typing as t
+from pathlib import Path
+
+from rehearsal import readiness
+from rehearsal.control import short_path
+from rehearsal.errors import RehearsalError
+from rehearsal.faults import Fault
+from rehearsal.fleet import Fleet
+from rehearsal.node import Node, NodeRecord
+from rehearsal.state import StateFolder, read_json
+
+
+class Daemon:
+    """A fleet and the socket by which the commands reach it."""
+
+    def __init__(self, state: StateFolder) -> None:
+        self.state = state
+        settings = read_json(state.settings)
+        records = [NodeRecord(**read_json(state.nodes / f"{name}.json")) for name in settings["nodes"]]
+        self.fleet = Fleet(records, boot_time=settings["boot_time"], state=state)
+        self.stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        try:
+            await self.fleet.start()
+            await self._serve_until_stopped()
+        finally:
+            await self.fleet.stop()
+
+    async def _serve_until_stopped(self) -> None:
+        self.state.socket.unlink(missing_ok=True)
+        with short_path(self.state) as path:
+            server = await asyncio.start_unix_server(self._connected, path)
+        self.state.socket.chmod(0o600)
+        try:
+            await self.stopping.wait()
+        finally:
+            server.close()
+            self.state.socket.unlink(missing_ok=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = json.loads(await reader.readline())
+            answer = {"result": self._obey(request)}
+        except (RehearsalError, ValueError) as problem:
+            answer = {"error": str(problem)}
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+        writer.close()
+
+    def _obey(self, request: dict[str, t.Any]) -> t.Any:
+        commands: dict[str, t.Callable[[dict[str, t.Any]], t.Any]] = {
+            "ping": lambda _: os.getpid(),
+            "status": self._status,
+            "fault": self._fault,
+            "clear": self._clear,
+            "power": self._power,
+            "stop": lambda _: self.stopping.set(),
+        }
+        if request.get("command") not in commands:
+            raise RehearsalError(f"unknown command {request.get('command')!r}")
+        return commands[request["command"]](request)
+
+    def _status(self, request: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        return [self._node_status(node) for node in self.fleet.nodes.values()]
+
+    def _node_status(self, node: Node) -> dict[str, t.Any]:
+        stage, ready, unmet = readiness.machine_status(node)
+        member = self.fleet.etcd.member(node)
+        certificate = node.certificate() if node.up else None
+        return {
+            "name": node.name,
+            "address": node.address,
+            "mac": node.record.mac,
+            "board": node.record.board,
+            "talos_version": node.version.number,
+            "stage": stage,
+            "ready": ready and node.up,
+            "unmet": [f"{name}: {reason}" for name, reason in unmet],
+            "hostname": node.hostname,
+            "pending": node.record.active != node.record.stored,
+            "etcd": ("voter" if member.voter else "learner") if member else "",
+            "faults": [fault.as_json() for fault in node.faults.all],
+            "fingerprint": certificate.fingerprint if certificate else "",
+            "boot_id": node.record.boot_id,
+        }
+
+    def _fault(self, request: dict[str, t.Any]) -> None:
+        node = self.fleet.node(request["node"])
+        self.fleet.add_fault(node, Fault.from_words(request["fault"], request["words"], request["stages"]))
+
+    def _clear(self, request: dict[str, t.Any]) -> None:
+        names = request.get("nodes") or list(self.fleet.nodes)
+        self.fleet.clear_faults([self.fleet.node(name) for name in names])
+
+    def _power(self, request: dict[str, t.Any]) -> None:
+        node = self.fleet.node(request["node"])
+        if request["power"] == "off":
+            node.power_off()
+        else:
+            node.power_on()
+
+
+async def _main(state: StateFolder) -> None:
+    await Daemon(state).run()
+
+
+def main() -> int:
+    logging.getLogger("grpclib").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    os.umask(0o077)
+    try:
+        asyncio.run(_main(StateFolder(Path(sys.argv[1]))))
+    except RehearsalError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All nodes of one rehearsal: who they are, their endpoints, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import typing as t
+import uuid
+
+from rehearsal import pki
+from rehearsal.calls import CallLog
+from rehearsal.configuration import KeyPair
+from rehearsal.endpoint import PORT, Endpoint
+from rehearsal.errors import RehearsalError
+from rehearsal.etcd import Etcd
+from rehearsal.faults import Fault
+from rehearsal.node import Node, NodeRecord
+from rehearsal.router import Router
+from rehearsal.state import StateFolder, read_json, write_json
+
+TICK = 0.1
+
+
+class Fleet:
+    """Simulated nodes in one process, with or without a state folder."""
+
+    def __init__(
+        self,
+        records: t.Iterable[NodeRecord],
+        *,
+        boot_time: float = 1.0,
+        state: StateFolder | None = None,
+        port: int = PORT,
+    ) -> None:
+        self.boot_time, self.state, self.port = boot_time, state, port
+        self.log = CallLog(state.calls if state else None)
+        self.etcd = Etcd(boot_time, read_json(state.etcd, []) if state else ())
+        self.nodes = {record.name: Node(record, self) for record in records}
+        self.router = Router(self)
+        self.endpoints = {name: Endpoint(node, self.router, port) for name, node in self.nodes.items()}
+        self._by_address = {node.address: node for node in self.nodes.values()}
+        self._ticking: asyncio.Task[None] | None = None
+        self._refreshing: set[asyncio.Task[None]] = set()
+        if state:
+            self._read_faults(read_json(state.faults, {}))
+
+    # --- life
+
+    async def start(self) -> None:
+        """Listen at every node's address; ``RehearsalError`` names a port that is taken."""
+        for endpoint in self.endpoints.values():
+            try:
+                await endpoint.update()
+            except OSError as problem:
+                where = f"{endpoint.node.address}:{self.port} ({endpoint.node.name})"
+                raise RehearsalError(f"can't listen at {where}: {problem.strerror or problem}") from None
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    async def stop(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for node in self.nodes.values():
+            node.stop()
+        for endpoint in self.endpoints.values():
+            endpoint.end()
+        self._save_etcd()
+        self.log.close()
+        await asyncio.sleep(0)
+
+    async def _tick(self) -> None:
+        """What happens by itself: etcd's members, workers that wait for a certificate."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.settle()
+            for endpoint in self.endpoints.values():
+                if endpoint.waits:
+                    await endpoint.update()
+
+    def settle(self) -> None:
+        """Let etcd's members do what they do by themselves."""
+        if self.etcd.clusters and self.etcd.settle(self.control_planes):
+            self._save_etcd()
+
+    @property
+    def control_planes(self) -> dict[str, Node]:
+        return {name: node for name, node in self.nodes.items() if node.is_control_plane}
+
+    # --- nodes
+
+    def node(self, name: str) -> Node:
+        if name not in self.nodes:
+            raise RehearsalError(f"no node {name!r}; nodes: {', '.join(self.nodes)}")
+        return self.nodes[name]
+
+    def find(self, target: str) -> Node | None:
+        """The node that a request for this address or name is meant for."""
+        node = self._by_address.get(target)
+        if node is None:
+            node = next((node for node in self.nodes.values() if target in (node.name, node.hostname)), None)
+        return self.endpoints[node.name].served if node else None
+
+    def issuing_ca(self, node: Node) -> KeyPair | None:
+        """The CA of the node's cluster, while a control plane that has its key is up (what trustd does)."""
+        for other in self.control_planes.values():
+            active = other.active
+            if other.up and active is not None and other.identity == node.identity and active.talos_ca.key:
+                return active.talos_ca
+        return None
+
+    @functools.cached_property
+    def foreign_ca(self) -> KeyPair:
+        """The CA of a cluster that nobody here belongs to."""
+        return pki.authority()
+
+    # --- changes
+
+    def endpoint(self, node: Node) -> Endpoint:
+        return self.endpoints[self._by_address[node.address].name]
+
+    def refresh(self, node: Node) -> None:
+        """The node's state or faults changed: its endpoint follows."""
+        task = asyncio.get_running_loop().create_task(self.endpoint(node).update())
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+    def drop_connections(self, node: Node, abruptly: bool = False) -> None:
+        self.endpoint(node).drop(abruptly)
+
+    def save(self, node: Node) -> None:
+        if self.state is not None and self.nodes.get(node.name) is node:
+            write_json(self.state.nodes / f"{node.name}.json", node.record.as_json())
+
+    def bootstrap(self, node: Node) -> None:
+        self.etcd.bootstrap(node)
+        node.save()
+        self._save_etcd()
+
+    def remove_member(self, name: str) -> None:
+        self.etcd.remove(name)
+        self._save_etcd()
+
+    def new_actor(self) -> str:
+        return str(uuid.uuid4())
+
+    def _save_etcd(self) -> None:
+        if self.state is not None:
+            write_json(self.state.etcd, self.etcd.as_json())
+
+    # --- faults
+
+    def add_fault(self, node: Node, fault: Fault) -> None:
+        node.faults.all.append(fault)
+        if fault.name == "other-machine" and node.impostor is None:
+            node.impostor = Node(_other_machine(node.record), self)
+        self._faults_changed(node)
+
+    def clear_faults(self, nodes: t.Iterable[Node]) -> None:
+        for node in nodes:
+            node.faults.all.clear()
+            self._faults_changed(node)
+
+    def _faults_changed(self, node: Node) -> None:
+        self.drop_connections(node, abruptly=True)
+        self.refresh(node)
+        self.save_faults()
+
+    def save_faults(self) -> None:
+        if self.state is not None:
+            value = {n.name: [fault.as_json() for fault in n.faults.all] for n in self.nodes.values() if n.faults}
+            write_json(self.state.faults, value)
+
+    def _read_faults(self, value: dict[str, list[dict[str, t.Any]]]) -> None:
+        for name, faults in value.items():
+            if name in self.nodes:
+                node = self.nodes[name]
+                node.faults.all = [Fault.from_json(fault) for fault in faults]
+                if any(fault.name == "other-machine" for fault in node.faults.all):
+                    node.impostor = Node(_other_machine(node.record), self)
+
+
+def _other_machine(record: NodeRecord) -> NodeRecord:
+    """A machine as it comes from the shop, at this node's address."""
+    last = int(record.mac[-2:], 16) ^ 0xFF
+    return NodeRecord(
+        f"other machine at {record.address}",
+        record.address,
+        f"{record.mac[:-2]}{last:02x}",
+        board=record.board,
+        disk_size=record.disk_size,
+        talos_version=record.talos_version,
+    )

@@ -1,0 +1,158 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``up`` and ``down``: from an inventory to running nodes, and back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from rehearsal import ROOT, networks
+from rehearsal.control import ask, is_running
+from rehearsal.errors import RehearsalError
+from rehearsal.inventory import Inventory, InventoryNode, read_inventory, write_overlay
+from rehearsal.node import NodeRecord
+from rehearsal.state import StateFolder, read_json, write_json, write_private
+from rehearsal.tables import table
+from rehearsal.tools import install_talosctl
+from rehearsal.versions import DEFAULT_VERSION, TalosVersion
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+DEFAULT_BOOT_TIME = 1.0
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """The arguments of ``up``; empty ones mean what was chosen before, else the default."""
+
+    inventory: Path
+    network: str = ""
+    talosctl: str = ""
+    boot_time: float | None = None
+    talos_version: str = ""
+
+
+def up(state: StateFolder, options: UpOptions) -> str:
+    """Start the daemon; what to print."""
+    settings = read_json(state.settings, {})
+    if is_running(state):
+        return f"Already running ('rehearsal down' stops it).\n{_description(state, settings)}"
+    inventory = read_inventory(options.inventory, DEFAULT_VERSION)
+    versions = _versions(inventory, options.talos_version)
+    network = networks.parse_network(options.network or settings.get("network", networks.DEFAULT_NETWORK))
+    state.make()
+    names = [node.name for node in inventory.nodes]
+    addresses = networks.assign(names, network, settings.get("addresses", {}))
+    for node in inventory.nodes:
+        _write_record(state, node, addresses[node.name], versions[node.name])
+    write_overlay(inventory, addresses, state)
+    if not state.vault_password.exists():
+        write_private(state.vault_password, secrets.token_urlsafe(32) + "\n")
+    chosen = options.boot_time if options.boot_time is not None else settings.get("boot_time", DEFAULT_BOOT_TIME)
+    settings = {
+        "inventory": str(options.inventory),
+        "network": str(network),
+        "boot_time": chosen,
+        "nodes": names,
+        "addresses": {**settings.get("addresses", {}), **addresses},
+        "talosctl": install_talosctl(state, next(iter(versions.values())), options.talosctl),
+        "added": sorted(addresses.values()) if networks.needs_adding(network) else [],
+    }
+    write_json(state.settings, settings)
+    networks.add_addresses(settings["added"])
+    _start(state)
+    return _description(state, settings)
+
+
+def _versions(inventory: Inventory, override: str) -> dict[str, TalosVersion]:
+    try:
+        return {node.name: TalosVersion.parse(override or node.talos_version) for node in inventory.nodes}
+    except ValueError as problem:
+        raise RehearsalError(str(problem)) from None
+
+
+def _write_record(state: StateFolder, node: InventoryNode, address: str, version: TalosVersion) -> None:
+    """A new record, or the old one with what the inventory says now."""
+    path = state.nodes / f"{node.name}.json"
+    stored = read_json(path, {})
+    known: dict[str, t.Any] = {"name": node.name, "address": address, "mac": node.mac, "board": node.board}
+    known |= {"disk_size": node.card_size, "talos_version": version.number}
+    write_json(path, NodeRecord(**{**stored, **known}).as_json())
+
+
+def _start(state: StateFolder) -> None:
+    path = os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "collections"), os.environ.get("PYTHONPATH"))))
+    state.log.unlink(missing_ok=True)
+    descriptor = os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rehearsal.daemon", str(state.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while not is_running(state):
+        if process.poll() is not None or time.monotonic() > deadline:
+            lines = [line for line in state.log.read_text().splitlines() if line.strip()]
+            reason = lines[-1] if lines else f"no word within {START_SECONDS:.0f} s"
+            raise RehearsalError(f"the nodes don't come up: {reason} (log: {state.log})")
+        time.sleep(0.02)
+
+
+def _description(state: StateFolder, settings: dict[str, t.Any]) -> str:
+    nodes = ask(state, "status")
+    rows = [[node["name"], node["address"], node["talos_version"], node["board"], node["stage"]] for node in nodes]
+    inventories = f"-i {settings['inventory']} -i {state.inventory}"
+    return "\n".join(
+        (
+            table(["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"], rows),
+            "",
+            f"talosctl: {settings['talosctl']}",
+            f"run:      ansible-playbook {inventories} --vault-password-file {state.vault_password} site.yml",
+        )
+    )
+
+
+def down(state: StateFolder) -> str:
+    """Stop the daemon; what to print."""
+    settings = read_json(state.settings, {})
+    said = "Not running."
+    if is_running(state):
+        pid = ask(state, "ping")
+        ask(state, "stop")
+        _await_end(pid)
+        said = "Stopped; the nodes' state is kept."
+    networks.remove_addresses(settings.get("added", []))
+    return said
+
+
+def _await_end(pid: int) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if _is_zombie(pid):
+            return
+        time.sleep(0.02)
+    raise RehearsalError(f"process {pid} does not end")
+
+
+def _is_zombie(pid: int) -> bool:
+    """Ended, but its parent (a test that called us in its own process) has not asked for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

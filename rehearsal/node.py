@@ -1,0 +1,331 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One simulated node: its configuration, its power and its boots."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+import typing as t
+import uuid
+from dataclasses import asdict, dataclass
+
+from rehearsal import pki
+from rehearsal.configuration import VANILLA_SCHEMATICS, MachineConfiguration
+from rehearsal.events import EventHistory
+from rehearsal.faults import Fault, NodeFaults
+from rehearsal.versions import TalosVersion
+
+if t.TYPE_CHECKING:
+    from rehearsal.fleet import Fleet
+
+# The answer to a call leaves the node before its connections go.
+GRACE = 0.05
+STAGES_OF_SEQUENCES = {"reboot": "rebooting", "shutdown": "shutting down", "reset": "resetting"}
+
+
+@dataclass
+class NodeRecord:
+    """What of a node outlives the daemon; configurations as base64."""
+
+    name: str
+    address: str
+    mac: str
+    board: str = "generic"
+    disk_size: int = 32_000_000_000
+    talos_version: str = "1.14.2"
+    powered: bool = True
+    active: str = ""
+    stored: str = ""
+    previous: str = ""
+    rollback_to: str = ""
+    active_version: int = 0
+    stored_version: int = 0
+    active_created: float = 0.0
+    stored_created: float = 0.0
+    active_updated: float = 0.0
+    stored_updated: float = 0.0
+    boot_id: str = ""
+    etcd_data: bool = False
+
+    def as_json(self) -> dict[str, t.Any]:
+        return asdict(self)
+
+
+class Node:
+    """The state of one node. What it answers is the business of the services."""
+
+    def __init__(self, record: NodeRecord, fleet: Fleet) -> None:
+        self.record = record
+        self.fleet = fleet
+        self.name, self.address = record.name, record.address
+        self.version = TalosVersion.parse(record.talos_version)
+        self.faults = NodeFaults()
+        self.events = EventHistory()
+        self.observed: dict[tuple[str, str], tuple[t.Any, int, float]] = {}
+        self.sequence = ""
+        self.up = record.powered
+        self.made_at = time.time()
+        self.booted_at = 0.0
+        self.applied_at = 0.0
+        self.rebooting_for_apply = False
+        self.impostor: Node | None = None
+        self._certificate: pki.Issued | None = None
+        self._rollback: asyncio.TimerHandle | None = None
+        self._parsed_configurations: dict[str, MachineConfiguration] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.record.boot_id = self.record.boot_id or str(uuid.uuid4())
+        if record.rollback_to:
+            record.active, record.rollback_to = record.rollback_to, ""
+
+    # --- configuration
+
+    @property
+    def active(self) -> MachineConfiguration | None:
+        """The configuration that the node runs by."""
+        return self._parsed(self.record.active)
+
+    @property
+    def stored(self) -> MachineConfiguration | None:
+        """The configuration on its disk: what the next boot runs by."""
+        return self._parsed(self.record.stored)
+
+    def _parsed(self, encoded: str) -> MachineConfiguration | None:
+        if not encoded:
+            return None
+        known = self._parsed_configurations
+        if encoded not in known:
+            kept = {text: known[text] for text in (self.record.active, self.record.stored) if text in known}
+            kept[encoded] = MachineConfiguration.parse(base64.b64decode(encoded), self.version)
+            self._parsed_configurations = kept
+        return self._parsed_configurations[encoded]
+
+    @property
+    def configured(self) -> bool:
+        active = self.active
+        return active is not None and active.complete
+
+    @property
+    def is_control_plane(self) -> bool:
+        active = self.active
+        return active is not None and active.complete and active.is_control_plane
+
+    @property
+    def identity(self) -> str:
+        active = self.active
+        return active.identity if active is not None and active.complete else ""
+
+    @property
+    def hostname(self) -> str:
+        """The static hostname, else the one that Talos makes up from the machine."""
+        made_up = f"talos-{uuid.uuid5(uuid.NAMESPACE_DNS, self.record.mac).hex[:3]}"
+        made_up += f"-{uuid.uuid5(uuid.NAMESPACE_OID, self.record.mac).hex[:3]}"
+        active = self.active
+        return (active.hostname if active else "") or made_up
+
+    @property
+    def schematic(self) -> str:
+        """The schematic of the image that runs: what the configuration's installer names."""
+        active = self.active
+        board = self.record.board
+        return active.schematic(board) if active else VANILLA_SCHEMATICS.get(board, VANILLA_SCHEMATICS["generic"])
+
+    def set_stored(self, data: bytes) -> None:
+        record, now = self.record, time.time()
+        record.previous = record.stored
+        record.stored = base64.b64encode(data).decode()
+        record.stored_version += 1
+        record.stored_created = record.stored_created or now
+        record.stored_updated = now
+
+    def set_active(self, data: bytes) -> None:
+        record, now = self.record, time.time()
+        encoded = base64.b64encode(data).decode()
+        if encoded == record.active:
+            return
+        record.active = encoded
+        record.active_version += 1
+        record.active_created = record.active_created or now
+        record.active_updated = now
+        self._certificate = None
+
+    def save(self) -> None:
+        self.fleet.save(self)
+
+    # --- try mode
+
+    def revert_after(self, seconds: float) -> None:
+        """Go back to today's active configuration, unless another apply comes first."""
+        before = self.record.rollback_to or self.record.active
+        self.keep_tried()
+        self.record.rollback_to = before
+        self._rollback = asyncio.get_running_loop().call_later(seconds, self._revert)
+
+    def keep_tried(self) -> None:
+        """No rollback any more (any apply does this, a dry run too)."""
+        if self._rollback is not None:
+            self._rollback.cancel()
+        self._rollback, self.record.rollback_to = None, ""
+
+    @property
+    def trying(self) -> bool:
+        return self._rollback is not None
+
+    def _revert(self) -> None:
+        before = self.record.rollback_to
+        self.keep_tried()
+        self.set_active(base64.b64decode(before))
+        self.save()
+        self.fleet.refresh(self)
+
+    # --- faults
+
+    def fault(self, name: str, method: str = "") -> Fault | None:
+        """The named fault if it applies now."""
+        return self.faults.active(name, self.stage, method) if self.faults else None
+
+    def take_fault(self, name: str, method: str = "") -> Fault | None:
+        """The same, counted."""
+        return self.faults.take(name, self.stage, method) if self.faults else None
+
+    @property
+    def reachable_for_peers(self) -> bool:
+        """For etcd: a node that is frozen or cut off is no member that counts."""
+        return self.up and not self.fault("frozen") and not self.fault("no-route") and not self.fault("half-open")
+
+    # --- power and boots
+
+    @property
+    def stage(self) -> str:
+        if not self.record.powered and not self.sequence:
+            return "off"
+        if self.sequence:
+            return STAGES_OF_SEQUENCES[self.sequence]
+        if not self.configured:
+            return "maintenance"
+        if not self.services_up or (self.is_control_plane and not self.fleet.etcd.runs_on(self)):
+            return "booting"
+        return "running"
+
+    @property
+    def services_up(self) -> bool:
+        """Have kubelet and its like had the time to start since the boot or the first configuration?"""
+        began = max(self.booted_at, self.applied_at)
+        return self.up and self.configured and time.time() >= began + self.fleet.boot_time
+
+    def certificate(self) -> pki.Issued | None:
+        """The certificate of the API: None for a worker while no control plane can issue one."""
+        if self._certificate is None:
+            self._certificate = self._new_certificate()
+        return self._certificate
+
+    def _new_certificate(self) -> pki.Issued | None:
+        active = self.active
+        if active is None or not active.complete:
+            return pki.self_signed([self.address])
+        names = [*active.cert_sans, self.address, self.hostname]
+        ca = active.talos_ca if active.talos_ca.key else self.fleet.issuing_ca(self)
+        return pki.server_certificate(ca, names) if ca else None
+
+    def swap_certificate(self) -> None:
+        """Another certificate from now on; open connections end."""
+        self._certificate = None
+        self.fleet.drop_connections(self)
+        self.fleet.refresh(self)
+
+    def take_first_configuration(self) -> None:
+        """Out of maintenance: the node boots on with its configuration."""
+        self.applied_at = time.time()
+        self._later(self._leave_maintenance())
+
+    async def _leave_maintenance(self) -> None:
+        await asyncio.sleep(GRACE)
+        self.swap_certificate()
+
+    def start_sequence(self, sequence: str, actor: str = "", then: t.Callable[[], None] | None = None) -> None:
+        """Reboot, shut down or reset: answers first, then the node goes."""
+        self.sequence = sequence
+        self.events.sequence(sequence, actor)
+        self._later(self._go_down(sequence, then))
+
+    async def _go_down(self, sequence: str, then: t.Callable[[], None] | None) -> None:
+        await asyncio.sleep(GRACE * 2)
+        self.events.task("stopAllServices")
+        await asyncio.sleep(GRACE * 2)
+        self.up = False
+        self.fleet.refresh(self)
+        if then is not None:
+            then()
+        if sequence == "shutdown" or not self.record.powered:
+            self.record.powered, self.sequence = False, ""
+            self.save()
+            return
+        await asyncio.sleep(self.fleet.boot_time / 2)
+        while self.fault("no-reboot-completes"):
+            await asyncio.sleep(GRACE)
+        self.boot()
+
+    def boot(self) -> None:
+        """The node is up again, with the stored configuration."""
+        self.keep_tried()
+        if self.take_fault("old-config"):
+            self.record.stored = self.record.previous
+        if self.record.stored != self.record.active:
+            self._run_by_stored()
+        self.record.powered, self.record.boot_id = True, str(uuid.uuid4())
+        self._certificate = None
+        self.observed.clear()
+        self.events = EventHistory()
+        self.sequence, self.up, self.rebooting_for_apply = "", True, False
+        self.booted_at = time.time()
+        self.save()
+        self.fleet.refresh(self)
+
+    def _run_by_stored(self) -> None:
+        if self.record.stored:
+            self.set_active(base64.b64decode(self.record.stored))
+        else:
+            self.record.active = ""
+
+    def power_off(self) -> None:
+        """The plug is pulled: connections just stop."""
+        for task in self._tasks:
+            task.cancel()
+        self.record.powered, self.up, self.sequence = False, False, ""
+        self.keep_tried()
+        self.save()
+        self.fleet.refresh(self)
+
+    def power_on(self) -> None:
+        if not self.up:
+            self.boot()
+
+    def halt(self) -> None:
+        """Stay down after what is going on now."""
+        self.record.powered = False
+
+    def forget_configuration(self) -> None:
+        record = self.record
+        record.active = record.stored = record.previous = ""
+        record.active_version = record.stored_version = 0
+        record.active_created = record.stored_created = 0.0
+
+    def forget_etcd(self) -> None:
+        self.record.etcd_data = False
+        self.fleet.remove_member(self.name)
+
+    def _later(self, work: t.Coroutine[t.Any, t.Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self) -> None:
+        """End what is under way: the daemon goes down. A sequence counts as completed, a try as rolled back."""
+        for task in self._tasks:
+            task.cancel()
+        if self.record.rollback_to:
+            self.record.active = self.record.rollback_to
+        self.keep_tried()
+        self.save()

@@ -1,0 +1,60 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The talosctl of a rehearsal: the real one where there is one of the right version, else the stand-in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rehearsal import ROOT
+from rehearsal.errors import RehearsalError
+from rehearsal.state import StateFolder, write_private
+from rehearsal.versions import TalosVersion
+
+VERSION_VARIABLE = "REHEARSAL_TALOSCTL_VERSION"
+
+
+def client_minor(path: str) -> str:
+    """The minor of a talosctl, empty where it does not tell."""
+    command = [path, "version", "--client", "--short"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"v(\d+\.\d+)\.", done.stdout)
+    return found.group(1) if done.returncode == 0 and found else ""
+
+
+def install_talosctl(state: StateFolder, wanted: TalosVersion, named: str) -> str:
+    """Put ``talosctl`` in ``STATE/bin``; tells which one it is."""
+    target = state.bin / "talosctl"
+    candidates = [named or "", *os.environ.get("REHEARSAL_TALOSCTL", "").split(os.pathsep), shutil.which("talosctl")]
+    for candidate in filter(None, candidates):
+        if client_minor(candidate) == wanted.minor:
+            target.unlink(missing_ok=True)
+            target.symlink_to(Path(candidate).absolute())
+            return f"the real one, {candidate}"
+        if candidate == named:
+            raise RehearsalError(f"--talosctl {named}: no talosctl of version {wanted.minor}")
+    _write_stand_in(target, wanted)
+    return f"the stand-in (no talosctl {wanted.minor} found by --talosctl, REHEARSAL_TALOSCTL or PATH)"
+
+
+def _write_stand_in(target: Path, wanted: TalosVersion) -> None:
+    python_path = os.pathsep.join((str(ROOT), str(ROOT / "collections")))
+    lines = [
+        "#!/bin/sh",
+        f"PYTHONPATH={shlex.quote(python_path)}${{PYTHONPATH:+:$PYTHONPATH}}",
+        f'{VERSION_VARIABLE}="${{{VERSION_VARIABLE}:-{wanted.number}}}"',
+        f"export PYTHONPATH {VERSION_VARIABLE}",
+        f'exec {shlex.quote(sys.executable)} -m rehearsal.standin.talosctl "$@"',
+    ]
+    target.unlink(missing_ok=True)
+    write_private(target, "\n".join(lines) + "\n", mode=0o700)

@@ -1,0 +1,309 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``rehearsal up``, ``down``, ``status``, ``fault``, ``power`` and ``calls``, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rehearsal import networks
+from rehearsal.calls import read_calls
+from rehearsal.cli import main
+from rehearsal.control import ask
+from rehearsal.errors import RehearsalError
+from rehearsal.inventory import made_up_mac, parse_size
+from rehearsal.state import StateFolder
+from rehearsal.tools import client_minor
+from rehearsal.versions import TalosVersion
+from tests.unit.rehearsal.harness import Client, Cluster, network, run
+
+INVENTORY = """
+all:
+  vars: {cluster_talos_version: 1.13.9}
+  children:
+    talos:
+      vars: {cluster_endpoint: "https://192.0.2.1:6443"}
+      children:
+        workers: {hosts: {anna: {node_board: rpi_5, card_size: 64GB}, bert: {}}}
+        controlplanes: {hosts: {carl: {node_address: 192.0.2.1, node_mac: "DC:A6:32:00:00:01"}}}
+    admin: {hosts: {vm: {ansible_host: 192.0.2.9, ansible_connection: ssh}}}
+"""
+
+
+class Rehearsal:
+    """The command with a state folder and an inventory of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = StateFolder(folder / "a state")
+        self.inventory = folder / "hosts.yml"
+        self.inventory.write_text(INVENTORY)
+
+    def __call__(self, command: str, *arguments: str) -> int:
+        return main([command, "--state", str(self.state.path), *arguments])
+
+    def up(self, *arguments: str) -> int:
+        cidr = f"{network()}.0/24"
+        return self("up", "-i", str(self.inventory), "--network", cidr, "--boot-time", "0.2", *arguments)
+
+    def nodes(self) -> dict[str, dict[str, t.Any]]:
+        return {node["name"]: node for node in ask(self.state, "status")}
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Rehearsal]:
+    monkeypatch.delenv("REHEARSAL_TALOSCTL", raising=False)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin")
+    made = Rehearsal(tmp_path)
+    yield made
+    made("down")
+
+
+def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal.up() == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert lines[0].split() == ["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"]
+    assert [line.split()[0] for line in lines[1:4]] == ["anna", "bert", "carl"]
+    assert "talosctl: the stand-in" in said
+    assert f"-i {rehearsal.state.inventory}" in said
+    carl = rehearsal.nodes()["carl"]
+    cluster = Cluster()
+    data = cluster.config("carl", "controlplane")
+    run(Client(carl["address"]).apply(data))
+    while rehearsal.nodes()["carl"]["stage"] != "booting":
+        time.sleep(0.01)
+    assert rehearsal.up() == 0
+    assert capsys.readouterr().out.startswith("Already running")
+    assert rehearsal("down") == 0
+    assert rehearsal("down") == 0
+    assert "Not running." in capsys.readouterr().out
+    assert rehearsal.up() == 0
+    assert rehearsal.nodes()["carl"]["address"] == carl["address"]
+    assert rehearsal.nodes()["carl"]["boot_id"] == carl["boot_id"]
+    assert run(Client(carl["address"], cluster.context()).config()) == data
+    assert rehearsal("down", "--wipe") == 0
+    assert not rehearsal.state.path.exists()
+
+
+def test_overlay(rehearsal: Rehearsal) -> None:
+    assert rehearsal.up() == 0
+    command = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
+    command += ["-i", str(rehearsal.inventory), "-i", str(rehearsal.state.inventory)]
+    listed = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    variables, nodes = listed["_meta"]["hostvars"], rehearsal.nodes()
+    carl, anna, vm = variables["carl"], variables["anna"], variables["vm"]
+    assert carl["node_address"] == nodes["carl"]["address"]
+    assert carl["node_mac"] == "DC:A6:32:00:00:01"  # the inventory's own
+    assert nodes["carl"]["mac"] == carl["node_mac"].lower()
+    assert anna["node_mac"] == nodes["anna"]["mac"]
+    for host in (carl, anna, vm):
+        assert host["cluster_endpoint"] == f"https://{carl['node_address']}:6443"
+        assert host["tool_talosctl_path"] == str(rehearsal.state.bin / "talosctl")
+        assert host["cluster_records_dir"] == str(rehearsal.state.records)
+        assert host["cluster_admin_dir"] == str(rehearsal.state.admin)
+        assert (host["ansible_connection"], host["ansible_python_interpreter"]) == ("local", sys.executable)
+    assert vm["ansible_host"] == "localhost"
+    assert "vm" not in listed.get("talos", {}).get("hosts", [])
+
+
+def test_overlay_wins_over_host_vars(rehearsal: Rehearsal) -> None:
+    folder = rehearsal.inventory.parent / "host_vars"
+    folder.mkdir()
+    (folder / "carl.yml").write_text("node_address: 192.0.2.1\ncluster_endpoint: https://192.0.2.1:6443\n")
+    assert rehearsal.up() == 0
+    command = [str(Path(sys.executable).with_name("ansible-inventory")), "--host", "carl"]
+    command += ["-i", str(rehearsal.inventory), "-i", str(rehearsal.state.inventory)]
+    carl = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert carl["node_address"] == rehearsal.nodes()["carl"]["address"]
+    assert carl["cluster_endpoint"] == f"https://{carl['node_address']}:6443"
+
+
+def test_everything_is_for_its_owner_only(rehearsal: Rehearsal) -> None:
+    assert rehearsal.up() == 0
+    run(Client(rehearsal.nodes()["carl"]["address"]).apply(Cluster().config("carl", "controlplane")))
+    for path in [rehearsal.state.path, *rehearsal.state.path.rglob("*")]:
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode):
+            assert stat.S_IMODE(mode) & 0o077 == 0, path
+
+
+def test_faults_power_and_calls(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal.up() == 0
+    anna = rehearsal.nodes()["anna"]["address"]
+    assert rehearsal("fault", "anna", "permission-denied", "--in", "maintenance", "times=1") == 0
+    with pytest.raises(Exception, match="not authorized"):
+        run(Client(anna).machine("Version"))
+    run(Client(anna).machine("Version"))
+    assert rehearsal("power", "bert", "off") == 0
+    capsys.readouterr()
+    assert rehearsal("status") == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["bert"][3] == "off"
+    assert rehearsal("power", "bert", "on") == 0
+    assert rehearsal.nodes()["bert"]["stage"] == "maintenance"
+    assert rehearsal("fault", "anna", "refused") == 0
+    assert rehearsal("fault", "--clear") == 0
+    assert rehearsal.nodes()["anna"]["faults"] == []
+    calls = [(entry["node"], entry["method"], entry["status"]) for entry in read_calls(rehearsal.state.calls)]
+    assert calls == [
+        ("anna", "connect", "OK"),
+        ("anna", "Version", "PERMISSION_DENIED"),
+        ("anna", "connect", "OK"),
+        ("anna", "Version", "OK"),
+    ]
+    assert rehearsal("calls") == 0
+    assert "PERMISSION_DENIED" in capsys.readouterr().out
+    assert rehearsal("fault", "--list") == 0
+    assert "half-open" in capsys.readouterr().out
+
+
+ERRORS = {
+    "no such node": (["fault", "dora", "refused"], "no node 'dora'; nodes: "),
+    "no such fault": (["fault", "anna", "tired"], "unknown fault 'tired'"),
+    "no words": (["fault", "anna", "hang", "forever"], "'forever' is not KEY=VALUE"),
+    "no such stage": (["fault", "anna", "hang", "--in", "lunch"], "unknown stage 'lunch'"),
+    "half a fault": (["fault", "anna"], "which fault of which node?"),
+}
+
+
+def test_errors_are_one_line(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal("status") == 1
+    assert "no rehearsal is running in" in one_line(capsys)
+    assert rehearsal.up() == 0
+    capsys.readouterr()
+    for arguments, words in ERRORS.values():
+        assert rehearsal(*arguments) == 1
+        assert words in one_line(capsys)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    text = capsys.readouterr().err
+    assert text.startswith("rehearsal: ")
+    assert text.count("\n") == 1
+    return text
+
+
+UP_ERRORS: dict[str, tuple[str, list[str], str]] = {
+    "no talos group": ("all: {hosts: {a: {}}}", [], "has no hosts in a group 'talos'"),
+    "not YAML": ("all: [", [], "can't be read: "),
+    "old Talos": (INVENTORY.replace("1.13.9", "1.12.1"), [], "Talos 1.12.1 is not simulated"),
+    "no network": (INVENTORY, ["--network", "10.0.0.0/33"], "--network 10.0.0.0/33: "),
+    "no room": (INVENTORY, ["--network", "127.9.0.0/29"], "has no room for 3 nodes"),
+    "no talosctl": (INVENTORY, ["--talosctl", "/bin/true"], "--talosctl /bin/true: no talosctl of version 1.13"),
+}
+
+
+@pytest.mark.parametrize("case", UP_ERRORS)
+def test_up_says_what_is_wrong(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    text, arguments, words = UP_ERRORS[case]
+    rehearsal.inventory.write_text(text)
+    assert rehearsal.up(*arguments) == 1
+    assert words in one_line(capsys)
+
+
+def test_unknown_inventory(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    rehearsal.inventory.unlink()
+    assert rehearsal.up() == 1
+    assert f"no inventory at {rehearsal.inventory}" in one_line(capsys)
+
+
+def test_port_taken(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server((f"{network()}.12", 50000)):
+        assert rehearsal.up() == 1
+    assert f"can't listen at {network()}.12:50000" in one_line(capsys)
+
+
+def test_a_killed_daemon_leaves_no_obstacle(rehearsal: Rehearsal) -> None:
+    assert rehearsal.up() == 0
+    pid = ask(rehearsal.state, "ping")
+    os.kill(pid, signal.SIGKILL)
+    while True:
+        try:
+            ask(rehearsal.state, "ping")
+        except RehearsalError:
+            break
+    assert rehearsal.up() == 0
+    assert ask(rehearsal.state, "ping") != pid
+
+
+def test_the_real_talosctl_is_taken_by_its_minor(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    fake = tmp_path / "talosctl"
+    fake.write_text("#!/bin/sh\necho Client:\necho 'Talos v1.13.2'\n")
+    fake.chmod(0o755)
+    assert client_minor(str(fake)) == "1.13"
+    assert rehearsal.up("--talosctl", str(fake)) == 0
+    assert (rehearsal.state.bin / "talosctl").resolve() == fake
+
+
+def test_stand_in_launcher_names_its_version(rehearsal: Rehearsal) -> None:
+    assert rehearsal.up("--talos-version", "1.14.0") == 0
+    text = (rehearsal.state.bin / "talosctl").read_text()
+    assert "rehearsal.standin.talosctl" in text
+    assert "1.14.0" in text
+    assert rehearsal.nodes()["anna"]["talos_version"] == "1.14.0"
+
+
+# --- without a daemon
+
+
+def test_addresses_stay_and_are_in_order() -> None:
+    wide = networks.parse_network("127.10.0.0/16")
+    first = networks.assign(["a", "b"], wide, {})
+    assert first == {"a": "127.10.0.11", "b": "127.10.0.12"}
+    later = networks.assign(["c", "b"], wide, first)
+    assert later == {"c": "127.10.0.11", "b": "127.10.0.12"}
+    many = networks.assign([str(number) for number in range(500)], wide, {})
+    assert len(set(many.values())) == 500
+    assert networks.needs_adding(networks.parse_network("10.7.0.0/24"))
+    assert not networks.needs_adding(wide)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("32GB", 32 * 10**9), ("64 GiB", 64 << 30), ("1.5TB", 1500 * 10**9), ("big", 32 * 10**9)]
+)
+def test_card_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+def test_made_up_macs_are_stable_and_local() -> None:
+    assert made_up_mac("a") == made_up_mac("a") != made_up_mac("b")
+    assert made_up_mac("a").startswith("02:")
+
+
+def test_versions() -> None:
+    assert TalosVersion.parse("v1.14.0-rc.1").minor == "1.14"
+    assert TalosVersion.parse("1.13.9").reboots_for_changes
+    for text in ("1.14", "latest", "2.0.0"):
+        with pytest.raises(ValueError, match=r"not a Talos version|is not simulated"):
+            TalosVersion.parse(text)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="adds addresses to lo: needs root")
+def test_another_network_is_added_and_removed(rehearsal: Rehearsal) -> None:
+    assert rehearsal("up", "-i", str(rehearsal.inventory), "--network", "198.18.77.0/24") == 0
+    address = rehearsal.nodes()["carl"]["address"]
+    assert address.startswith("198.18.77.")
+    assert run(Client(address).stage()) == "maintenance"
+    assert rehearsal("down") == 0
+    shown = subprocess.run(["ip", "addr", "show", "lo"], capture_output=True, text=True, check=True).stdout
+    assert "198.18.77." not in shown
+
+
+def test_overlay_is_plain_yaml(rehearsal: Rehearsal) -> None:
+    assert rehearsal.up() == 0
+    text = (rehearsal.state.inventory / "hosts.yml").read_text()
+    assert "&id" not in text
+    assert set(yaml.safe_load(text)) == {"talos", "admin"}

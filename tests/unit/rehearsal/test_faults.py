@@ -1,0 +1,287 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every fault of the table does what the table says, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+import typing as t
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import StreamTerminatedError
+
+from rehearsal.faults import FAULTS, Fault, NodeFaults
+from rehearsal.fleet import Fleet
+from tests.unit.rehearsal.harness import (
+    MACHINE_STATUS,
+    Client,
+    Cluster,
+    configured,
+    fleet_of,
+    refusal,
+    run,
+    until,
+)
+
+SHORT = 0.5
+BROKEN = (OSError, StreamTerminatedError)
+Test = t.Callable[[Fleet, Cluster, Client], t.Coroutine[t.Any, t.Any, None]]
+TESTS: dict[str, Test] = {}
+
+
+def of(fault: str) -> t.Callable[[Test], Test]:
+    def decorate(test: Test) -> Test:
+        TESTS[fault] = test
+        return test
+
+    return decorate
+
+
+def test_each_fault_has_its_test() -> None:
+    assert set(TESTS) == set(FAULTS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(name: str) -> None:
+    """On a control plane that is configured, not bootstrapped; beside it a node that must not notice."""
+
+    async def whole() -> None:
+        async with fleet_of("cp", "beside") as fleet:
+            cluster = Cluster()
+            admin = await configured(fleet, cluster, ready=False)
+            await TESTS[name](fleet, cluster, admin)
+            beside = Client(fleet.nodes["beside"], cluster.context())
+            assert await beside.stage() == "running"
+            fleet.clear_faults(fleet.nodes.values())
+            node = fleet.nodes["cp"]
+            await until(lambda: node.up and fleet.endpoints["cp"]._server is not None)
+            assert (await admin.machine("Version")).version.tag == "v1.14.2"
+
+    run(whole())
+
+
+def put(fleet: Fleet, name: str, **words: str) -> None:
+    fleet.add_fault(fleet.nodes["cp"], Fault.from_words(name, words))
+
+
+@of("refused")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "refused")
+    await until(lambda: fleet.endpoints["cp"]._server is None)
+    with pytest.raises(ConnectionRefusedError):
+        await admin.machine("Version")
+
+
+@of("no-route")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "no-route")
+    await until(lambda: fleet.endpoints["cp"]._unroutable)
+    said = ""
+    try:
+        await asyncio.wait_for(admin.machine("Version"), SHORT)
+    except TimeoutError:
+        said = "timed out"  # without root
+    except OSError as problem:
+        said = errno.errorcode[problem.errno or 0]
+    assert said in ("EHOSTUNREACH", "timed out")
+
+
+@of("half-open")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "half-open")
+    _, writer = await asyncio.open_connection(admin.address, 50000)  # TCP is taken
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(admin.machine("Version"), SHORT)
+    writer.close()
+
+
+@of("frozen")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "frozen")
+    _, writer = await asyncio.open_connection(
+        admin.address, 50000, ssl=admin.context, server_hostname=admin.address
+    )  # TLS is shaken
+    with pytest.raises(TimeoutError):
+        await admin.machine("Version", seconds=SHORT)
+    writer.transport.abort()
+
+
+@of("slow")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "slow", delay="2", times="1")
+    began = asyncio.get_running_loop().time()
+    await admin.machine("Version")
+    assert asyncio.get_running_loop().time() - began >= 2
+    began = asyncio.get_running_loop().time()
+    await admin.machine("Version")
+    assert asyncio.get_running_loop().time() - began < 2
+
+
+@of("hang")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "hang", method="ServiceList")
+    await admin.machine("Version")
+    with pytest.raises(TimeoutError):
+        await admin.machine("ServiceList", seconds=SHORT)
+
+
+@of("unknown-authority")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "unknown-authority")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await admin.machine("Version")
+
+
+@of("certificate-required-broken-pipe")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "certificate-required-broken-pipe")
+    with pytest.raises(BROKEN):
+        await admin.machine("Version")
+
+
+@of("permission-denied")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "permission-denied", times="2")
+    for _ in range(2):
+        assert await refusal(admin.machine("Version")) == (Status.PERMISSION_DENIED, "not authorized")
+    await admin.machine("Version")
+
+
+@of("not-ready-to-bootstrap")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "not-ready-to-bootstrap", times="1")
+    text = "bootstrap is not available yet"
+    assert await refusal(admin.machine("Bootstrap")) == (Status.FAILED_PRECONDITION, text)
+    await admin.machine("Bootstrap")
+
+
+@of("time-not-in-sync")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "time-not-in-sync")
+    text = "time is not in sync yet"
+    assert await refusal(admin.machine("Bootstrap")) == (Status.FAILED_PRECONDITION, text)
+    status = await admin.spec(*MACHINE_STATUS)
+    assert {"name": "time", "reason": "time is not synced"} in status["status"]["unmetConditions"]
+    assert not (await admin.spec("runtime", "TimeStatuses.v1alpha1.talos.dev", "node"))["synced"]
+
+
+@of("already-bootstrapped")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "already-bootstrapped")
+    assert (await refusal(admin.machine("Bootstrap")))[0] is Status.ALREADY_EXISTS
+    assert fleet.etcd.clusters == []
+
+
+@of("no-quorum")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    await admin.machine("Bootstrap")
+    await admin.machine("EtcdMemberList")
+    put(fleet, "no-quorum")
+    assert await refusal(admin.machine("EtcdMemberList")) == (Status.UNKNOWN, "etcdserver: no leader")
+
+
+@of("reboot-in-call")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    node = fleet.nodes["cp"]
+    boot = node.record.boot_id
+    put(fleet, "reboot-in-call", method="ServiceList")
+    await admin.machine("Version")
+    with pytest.raises(BROKEN):
+        await admin.machine("ServiceList")
+    await until(lambda: node.record.boot_id != boot)
+
+
+@of("lost-apply-answer")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    data = cluster.config("renamed", "controlplane")
+    put(fleet, "lost-apply-answer")
+    with pytest.raises(BROKEN):
+        await admin.apply(data)
+    assert await admin.config() == data
+    await admin.apply(data)
+
+
+@of("old-config")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    old, node = await admin.config(), fleet.nodes["cp"]
+    put(fleet, "old-config")
+    await admin.apply(cluster.config("renamed", "controlplane"))
+    boot = node.record.boot_id
+    await admin.machine("Reboot")
+    await until(lambda: node.record.boot_id != boot and node.services_up)
+    await until(lambda: fleet.endpoints["cp"]._server is not None)
+    assert await admin.config() == old == await admin.config("persistent")
+
+
+@of("other-machine")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "other-machine")
+    stranger = Client(fleet.nodes["cp"])
+    assert await stranger.stage() == "maintenance"
+    link = await stranger.spec("network", "LinkStatuses.net.talos.dev", "end0")
+    assert link["hardwareAddr"] != fleet.nodes["cp"].record.mac
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await admin.machine("Version")
+
+
+@of("no-reboot-completes")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    put(fleet, "no-reboot-completes")
+    await admin.machine("Reboot")
+    await until(lambda: not fleet.nodes["cp"].up)
+    await asyncio.sleep(SHORT)
+    with pytest.raises(ConnectionRefusedError):
+        await admin.machine("Version")
+
+
+def test_no_route_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # no "ip" command: the queue is filled instead
+
+    async def whole() -> None:
+        async with fleet_of("pi") as fleet:
+            fleet.add_fault(fleet.nodes["pi"], Fault("no-route"))
+            await until(lambda: fleet.endpoints["pi"]._unroutable)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(Client(fleet.nodes["pi"]).machine("Version"), SHORT)
+            fleet.clear_faults(fleet.nodes.values())
+            await until(lambda: fleet.endpoints["pi"]._server is not None)
+            assert await Client(fleet.nodes["pi"]).stage() == "maintenance"
+
+    run(whole())
+
+
+def test_after_and_in_stages() -> None:
+    async def whole() -> None:
+        async with fleet_of("pi") as fleet:
+            node = fleet.nodes["pi"]
+            client = Client(node)
+            fleet.add_fault(node, Fault.from_words("refused", {"after": "ServiceList"}))
+            fleet.add_fault(node, Fault.from_words("permission-denied", {"method": "Version"}, ["running"]))
+            await client.machine("Version")  # not running: not denied
+            await client.machine("ServiceList")
+            await until(lambda: fleet.endpoints["pi"]._server is None)
+            with pytest.raises(ConnectionRefusedError):
+                await client.machine("Version")
+
+    run(whole())
+
+
+def test_words() -> None:
+    fault = Fault.from_words("hang", {"times": "2", "method": "Bootstrap"}, ["booting"])
+    assert (fault.times, fault.method, fault.stages) == (2, "Bootstrap", ("booting",))
+    assert Fault.from_json(fault.as_json()) == fault
+    with pytest.raises(ValueError, match="unknown fault 'hangs'; known: refused, "):
+        Fault.from_words("hangs", {})
+    with pytest.raises(ValueError, match="unknown setting 'time'"):
+        Fault.from_words("hang", {"time": "1"})
+
+
+def test_times_are_counted_for_the_method_only() -> None:
+    faults = NodeFaults([Fault("hang", times=1, method="Bootstrap")])
+    assert faults.take("hang", "booting", "Version") is None
+    assert faults.take("hang", "booting", "Bootstrap")
+    assert not faults
