@@ -17,6 +17,7 @@ import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from . import _settings, _values, _versions
+from ._declaration import Cluster, Node
 from ._patches import PatchReader
 from ._problems import HIDDEN, DefinitionError, Problem, Report, Severity, shown, suggestion
 from ._schematic import BOARDS, read_schematic
@@ -116,55 +117,6 @@ _UNRESTRICTED = re.compile(
 Groups = Mapping[str, Sequence[str]]
 Variables = Mapping[str, t.Any]
 ReadFile = Callable[[str], str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """What all nodes share. Versions are written without a leading v; ``contract`` is a minor: 1.14."""
-
-    name: str
-    endpoint: str
-    talos_version: str
-    kubernetes_version: str
-    contract: str
-
-    def as_dict(self) -> dict[str, t.Any]:
-        """The same as plain data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, t.Any]) -> Cluster:
-        """Back from plain data."""
-        return cls(**{field.name: str(data[field.name]) for field in dataclasses.fields(cls)})
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """One node. ``patches`` are YAML texts for gen config, in order: settings, cluster, groups, node.
-
-    They may hold secrets. ``mac`` and ``fingerprint`` are empty where the inventory gives none.
-    """
-
-    name: str
-    machine_type: str
-    address: str
-    mac: str
-    fingerprint: str
-    hostname: str
-    board: str
-    schematic_id: str
-    installer_image: str
-    patches: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, t.Any]:
-        """The same as plain data, the patches as a list."""
-        return {**dataclasses.asdict(self), "patches": list(self.patches)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, t.Any]) -> Node:
-        """Back from plain data."""
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "patches"]
-        return cls(**{name: str(data[name]) for name in names}, patches=tuple(map(str, data["patches"])))
 
 
 @dataclasses.dataclass(frozen=True)
