@@ -134,9 +134,12 @@ class Endpoint:
         if self.node.fault("half-open"):
             self.router.log_connection(self.node, "half-open")
             return Silent(self._silent)
-        protocol = TlsProtocol(self._tls_context(), self._opened, self._refused, self._lost)
-        self._connections.add(protocol)
-        return protocol
+        return TlsProtocol(self._tls_context(), self._made, self._opened, self._refused, self._lost)
+
+    def _made(self, connection: TlsProtocol) -> None:
+        self._connections.add(connection)
+        if self._server is None:  # the node went in the moment between
+            reset(connection)
 
     def _tls_context(self) -> ssl.SSLContext:
         served = self.served

@@ -69,7 +69,10 @@ class Etcd:
     def runs_on(self, node: Node) -> bool:
         """Does etcd answer on this node at all?"""
         member = self.member(node)
-        return member is not None and node.services_up and time.time() >= member.running_at
+        # A node whose card was written anew is still listed, until it joins again.
+        if member is None or not node.record.etcd_data:
+            return False
+        return node.services_up and time.time() >= member.running_at
 
     def has_data(self, node: Node) -> bool:
         """Is the data directory filled? Right after a bootstrap etcd does not run yet, and it still is empty."""
@@ -133,6 +136,8 @@ class Etcd:
             return False  # etcd takes one learner at a time
         for node in nodes.values():
             if self._may_join(node, cluster):
+                # Talos removes the member that the node was before it lost its data.
+                cluster.members = [member for member in cluster.members if member.node != node.name]
                 cluster.members.append(self._new_member(node, voter=False))
                 node.record.etcd_data = True
                 node.save()

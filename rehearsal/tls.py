@@ -56,17 +56,19 @@ class TlsProtocol(asyncio.Protocol):
     def __init__(
         self,
         context: ssl.SSLContext,
+        made: t.Callable[[TlsProtocol], None],
         opened: t.Callable[[TlsProtocol], asyncio.Protocol],
         refused: t.Callable[[TlsProtocol, ssl.SSLError], None],
         lost: t.Callable[[TlsProtocol], None],
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._opened, self._refused, self._lost = opened, refused, lost
+        self._made, self._opened, self._refused, self._lost = made, opened, refused, lost
         self.inner: asyncio.Protocol | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = t.cast(asyncio.Transport, transport)
+        self._made(self)
 
     def flush(self) -> None:
         if self._outgoing.pending:

@@ -11,4 +11,4 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 
 
 class ActionModule(ClusterAction):
-    supplies: t.ClassVar[frozenset[str]] = frozenset({"admin_dir", "cluster", "control_planes", "secrets"})
+    supplies: t.ClassVar[frozenset[str]] = frozenset({"admin_dir", "cluster", "control_planes", "hidden", "secrets"})

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import datetime
 import io
+import os
+import socket
 import ssl
 import tarfile
 import typing as t
@@ -175,6 +177,15 @@ class Node:
         self.insecure = insecure
         self._channel = channel
 
+    @property
+    def certificate_end(self) -> str:
+        """When the certificate ends that the node showed (UTC, ISO 8601); empty where it was not verified."""
+        found = _peer(self._channel).getpeercert()
+        if not found:
+            return ""
+        ends = ssl.cert_time_to_seconds(str(found["notAfter"]))
+        return datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
     # --- state
 
     async def version(self) -> Version:
@@ -219,6 +230,21 @@ class Node:
             )
             for each in answer.services
         ]
+
+    async def exists(self, path: str) -> bool:
+        """``talosctl read``, of a folder: refused in one way where it is there, and in another where it is not."""
+        request = messages.new("machine.ReadRequest", path=path)
+        try:
+            await self._stream("/machine.MachineService/Read", f"read {path}", request)
+        except NotFound:
+            return False
+        except ServerError as error:
+            # Older nodes give no code.
+            if "no such file" in error.cause:
+                return False
+            if "regular file" not in error.cause:
+                raise
+        return True
 
     # --- changes
 
@@ -307,9 +333,9 @@ class Node:
         answers = await self._stream("/cosi.resource.State/List", f"get {name}", request)
         return [answer.resource for answer in answers]
 
-    async def _unary(self, path: str, command: str, request: t.Any = None, *, seconds: float = CALL_SECONDS) -> t.Any:
+    async def _unary(self, path: str, command: str, request: t.Any = None, *, seconds: float | None = None) -> t.Any:
         """The first message of the answer, which is the one of this node."""
-        answer = await self._call(UnaryUnaryMethod, path, command, request, seconds)
+        answer = await self._call(UnaryUnaryMethod, path, command, request, seconds or CALL_SECONDS)
         if not answer.messages:
             raise ServerError("an empty answer came", **self._where(command))
         return self._checked(answer.messages[0], command)
@@ -356,12 +382,12 @@ async def connect(
     credentials: Credentials | ssl.SSLContext | None,
     *,
     expected_fingerprint: str = "",
-    seconds: float = CONNECT_SECONDS,
 ) -> t.AsyncIterator[Node]:
     """Connect to a node: mutual TLS with credentials, or insecurely (maintenance) with None.
 
     A context from ``Credentials.ssl_context`` serves many nodes. With ``expected_fingerprint`` an insecure
-    connection is checked before any call. Raises Unreachable, UnknownAuthority, CertificateTime, WrongFingerprint.
+    connection is checked before any call. All calls go over this one connection; once it is lost they fail.
+    Raises Unreachable, UnknownAuthority, CertificateTime, WrongFingerprint.
     """
     insecure = credentials is None
     context = credentials.ssl_context() if isinstance(credentials, Credentials) else credentials
@@ -372,34 +398,50 @@ async def connect(
         config=Configuration(_keepalive_time=10, _keepalive_timeout=5),
     )
     try:
-        await _open(channel, endpoint, insecure, seconds, expected_fingerprint)
+        await _open(channel, endpoint, insecure, expected_fingerprint)
+        channel._create_connection = _no_other_connection  # type: ignore[method-assign]
         yield Node(endpoint, channel, insecure=insecure)
     finally:
         channel.close()
 
 
-async def _open(
-    channel: Channel, endpoint: Endpoint, insecure: bool, seconds: float, expected_fingerprint: str
-) -> None:
+async def _no_other_connection() -> t.NoReturn:
+    """grpclib would connect again by itself: to whatever machine is at the address by then, and unchecked."""
+    raise ConnectionResetError("the node closed it")
+
+
+async def _open(channel: Channel, endpoint: Endpoint, insecure: bool, expected_fingerprint: str) -> None:
     where = {"node": endpoint.name, "command": _command(endpoint, "version", insecure)}
     try:
-        protocol = await asyncio.wait_for(channel.__connect__(), seconds)
+        await asyncio.wait_for(channel.__connect__(), CONNECT_SECONDS)
     except ssl.SSLCertVerificationError as error:
         raise _verification_error(error, where) from error
     except (asyncio.TimeoutError, TimeoutError) as error:
         raise Unreachable(
-            f"no connection to {endpoint.address}:{endpoint.port} within {seconds:g} s", **where
+            f"no connection to {endpoint.address}:{endpoint.port} within {CONNECT_SECONDS:g} s", **where
         ) from error
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
+        reason = _reason(error)
         raise Unreachable(f"no connection to {endpoint.address}:{endpoint.port}: {reason}", **where) from error
     if expected_fingerprint:
-        transport = protocol.connection._transport
-        found = fingerprint(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        found = fingerprint(_peer(channel).getpeercert(binary_form=True) or b"")
         if found != expected_fingerprint:
             raise WrongFingerprint(
                 f"the certificate's fingerprint is {found}, declared is {expected_fingerprint}", **where
             )
+
+
+def _reason(error: OSError) -> str:
+    # asyncio puts a sentence about the call where the system's words would be.
+    if isinstance(error, (socket.gaierror, ssl.SSLError)) or not error.errno:
+        return error.strerror or str(error) or type(error).__name__
+    return os.strerror(error.errno).lower()
+
+
+def _peer(channel: Channel) -> ssl.SSLObject:
+    """The TLS of a connected channel; grpclib offers no public way to it."""
+    protocol: t.Any = channel._protocol
+    return t.cast(ssl.SSLObject, protocol.connection._transport.get_extra_info("ssl_object"))
 
 
 def _verification_error(error: ssl.SSLCertVerificationError, where: dict[str, str]) -> TalosError:

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import ssl
+import time
 import typing as t
 
 from . import _etcd as etcd
+from . import _observation as observation
 from ._api import Endpoint, connect, on_each
 from ._errors import (
     AlreadyExists,
@@ -22,6 +24,11 @@ from ._errors import (
     Unreachable,
 )
 from ._waiting import Progress, StillWaiting, WaitedTooLong, poll
+
+# For so long a node that reboots may be away before we ask what became of it.
+_ANSWER_SECONDS = 60.0
+# A bootstrap without an answer is called again where no member appears within this: a boot, and etcd's start.
+_LOST_SECONDS = 120.0
 
 
 class RefusedBootstrap(TalosError):
@@ -43,13 +50,12 @@ async def ensure_bootstrapped(
     """
     if await _joined(designated, context, seconds=seconds, check=check, progress=progress):
         return False
-    if await _others_joined(designated, others, context):
+    if await _others_joined(designated, others, context, 0 if check else seconds, progress):
         await _wait_for_member(designated, context, seconds, progress, "it must join the existing cluster")
         return False
     if check:
         return True
     await _bootstrap(designated, context, seconds, progress)
-    await _wait_for_member(designated, context, seconds, progress, "etcd must have its first member")
     return True
 
 
@@ -63,37 +69,64 @@ async def _joined(
 ) -> bool:
     """Waits while the node boots. In check mode a node that is not configured yet counts as not joined."""
 
+    last: TalosError | None = None
+
     async def look() -> bool:
+        nonlocal last
         try:
             return await etcd.joined(designated, context)
         except UnknownAuthority as error:
             if check:
                 return False
-            raise RefusedBootstrap(
-                "the control plane is in maintenance, or has another PKI",
-                node=designated.name,
-                remedy="Apply its machine config first (ansible-playbook site.yml --tags apply)",
-            ) from error
+            raise await _refused(designated, context) from error
         except (Unreachable, ConnectionLost, Unavailable) as error:
-            raise StillWaiting(str(error)) from error
+            last = error
+            raise StillWaiting(error) from error
 
     try:
         return await poll(
             look,
-            seconds=min(seconds, 60.0),
+            seconds=min(seconds, _ANSWER_SECONDS),
             what="the control plane must answer",
             node=designated.name,
             progress=progress,
         )
-    except WaitedTooLong:
-        # The plain error of the connection says it better.
-        return await etcd.joined(designated, context)
+    except WaitedTooLong as error:
+        # The node's own error says more than that we waited.
+        raise last or error from None
 
 
-async def _others_joined(designated: Endpoint, others: t.Sequence[Endpoint], context: ssl.SSLContext) -> bool:
-    """Raises RefusedBootstrap where it cannot be proven that no other control plane has members."""
+async def _refused(designated: Endpoint, context: ssl.SSLContext) -> RefusedBootstrap:
+    seen = await observation.observe(designated, context)
+    if seen.error is not None:
+        return RefusedBootstrap(seen.error.cause, node=designated.name, remedy=seen.error.remedy)
+    return RefusedBootstrap(
+        "the control plane is in maintenance",
+        node=designated.name,
+        remedy="Apply its machine config first (ansible-playbook site.yml --tags apply)",
+    )
+
+
+async def _others_joined(
+    designated: Endpoint,
+    others: t.Sequence[Endpoint],
+    context: ssl.SSLContext,
+    seconds: float,
+    progress: Progress | None,
+) -> bool:
+    """Is another one a member, or was it before its boot? Raises RefusedBootstrap where that cannot be known."""
     by_name = {each.name: each for each in others}
-    known = await on_each(by_name, lambda name: etcd.joined(by_name[name], context))
+
+    async def ask(name: str) -> bool:
+        return await etcd.joined(by_name[name], context) or await etcd.has_data(by_name[name], context)
+
+    known = await poll(
+        lambda: on_each(by_name, ask),
+        seconds=seconds,
+        what="the other control planes must tell whether they have etcd's data",
+        node=designated.name,
+        progress=progress,
+    )
     if any(each is True for each in known.values()):
         return True
     for name, each in known.items():
@@ -109,21 +142,56 @@ async def _others_joined(designated: Endpoint, others: t.Sequence[Endpoint], con
 
 
 async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: float, progress: Progress | None) -> None:
-    async def look() -> None:
+    """Until the first member is there; asked again only where the call may never have arrived."""
+    ends = time.monotonic() + seconds
+    while True:
+        answer = await _call_bootstrap(designated, context, ends - time.monotonic(), progress)
+        lost = isinstance(answer, (ConnectionLost, NoAnswer))
+        left = ends - time.monotonic() if lost else seconds
+        try:
+            await _wait_for_member(
+                designated,
+                context,
+                min(left, _LOST_SECONDS) if lost else left,
+                progress,
+                "etcd must have its first member",
+            )
+            return
+        except WaitedTooLong as error:
+            if lost and time.monotonic() < ends:
+                continue
+            if answer is None:
+                raise
+            raise WaitedTooLong(
+                f"bootstrap said: {answer.cause}; {error.cause}", node=designated.name, remedy=_remedy(answer)
+            ) from error
+
+
+def _remedy(answer: TalosError) -> str:
+    if isinstance(answer, AlreadyExists):
+        return (
+            "Its etcd data are of an earlier life and etcd does not run with them: look at talosctl service etcd; if "
+            "nothing of them is needed, reset the node (talosctl reset) and run again"
+        )
+    return answer.remedy
+
+
+async def _call_bootstrap(
+    designated: Endpoint, context: ssl.SSLContext, seconds: float, progress: Progress | None
+) -> TalosError | None:
+    """None where it was taken, or what was said instead where that may be as good; waits until it is possible."""
+
+    async def look() -> TalosError | None:
         try:
             async with connect(designated, context) as node:
                 await node.bootstrap()
-        except AlreadyExists:
-            return
-        except NotYet as error:
-            raise StillWaiting(error.cause) from error
-        except (ConnectionLost, NoAnswer):
-            # Whether it took effect is seen by the members.
-            return
-        except (Unreachable, Unavailable) as error:
-            raise StillWaiting(str(error)) from error
+        except (AlreadyExists, ConnectionLost, NoAnswer) as error:
+            return error
+        except (NotYet, Unreachable, Unavailable) as error:
+            raise StillWaiting(error) from error
+        return None
 
-    await poll(
+    return await poll(
         look,
         seconds=seconds,
         what="the control plane must take the bootstrap",
@@ -141,9 +209,9 @@ async def _wait_for_member(
                 raise StillWaiting("etcd has no members yet")
             if not await etcd.members(designated, context):
                 raise StillWaiting("etcd lists no members")
-        except StillWaiting:
+        except UnknownAuthority:
             raise
         except TalosError as error:
-            raise StillWaiting(str(error)) from error
+            raise StillWaiting(error) from error
 
     await poll(look, seconds=seconds, what=what, node=designated.name, progress=progress)

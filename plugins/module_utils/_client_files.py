@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-import os
 import typing as t
 
 from ._credentials import BadTalosconfig, Credentials, certificate_end
-from ._rendering import read_private, write_private
+from ._rendering import is_private, read_private, write_private
 from ._yaml import yaml
 
 TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader", "kubeconfig"
+
+NO_BUNDLE = "there is no secrets bundle yet"
 
 # Talos issues client certificates for a year.
 LIFETIME = datetime.timedelta(days=365)
@@ -61,8 +62,8 @@ def talosconfig_due(
     return _ending(ends, renew_before) or _too_open(path)
 
 
-def kubeconfig_due(path: str, *, endpoint: str, ca: bytes, renew_before: datetime.timedelta) -> str:
-    """The same for a kubeconfig."""
+def kubeconfig_due(path: str, *, endpoint: str, ca: bytes | None, renew_before: datetime.timedelta) -> str:
+    """The same for a kubeconfig; without ``ca`` nobody knows which PKI it should be of."""
     text = read_private(path)
     if text is None:
         return "there is none yet"
@@ -73,7 +74,7 @@ def kubeconfig_due(path: str, *, endpoint: str, ca: bytes, renew_before: datetim
         ends = kubeconfig_end(text)
     except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError, binascii.Error):
         return "it is not readable"
-    if held_ca.strip() != ca.strip():
+    if ca is not None and held_ca.strip() != ca.strip():
         return "it is of another PKI"
     if cluster.get("server") != endpoint:
         return f"its server is {cluster.get('server')}"
@@ -94,7 +95,7 @@ def _ending(ends: datetime.datetime, renew_before: datetime.timedelta) -> str:
 
 
 def _too_open(path: str) -> str:
-    return "others can read it" if os.stat(path).st_mode & 0o077 else ""
+    return "" if is_private(path) else "others can read it"
 
 
 def put(path: str, content: bytes) -> None:

@@ -11,7 +11,7 @@ import typing as t
 
 from . import _client_files as files
 from ._convergence import Assessor
-from ._definition import Cluster, Node
+from ._declaration import Cluster, Node
 from ._rendering import DigestCache, Rendering, expand
 from ._secrets_bundle import ADMIN, READER, SecretsBundle
 from ._talosctl import Talosctl
@@ -55,11 +55,11 @@ def talosconfig_due_for(module: TalosModule, bundle: SecretsBundle, name: str, r
     )
 
 
-def kubeconfig_due_for(module: TalosModule, bundle: SecretsBundle) -> str:
+def kubeconfig_due_for(module: TalosModule, bundle: SecretsBundle | None) -> str:
     return files.kubeconfig_due(
         expand(module.folder_path(files.KUBECONFIG)),
         endpoint=cluster_of(module).endpoint,
-        ca=bundle.kubernetes_ca,
+        ca=bundle.kubernetes_ca if bundle else None,
         renew_before=datetime.timedelta(days=module.params["renew_before"]),
     )
 

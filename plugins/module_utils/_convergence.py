@@ -6,37 +6,46 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
+import time
 import typing as t
 from dataclasses import dataclass, field
 
+from . import _api as api
 from . import _documents as documents
 from . import _etcd as etcd
 from . import _observation as observation
-from ._api import Applied, Endpoint, MachineConfigs, connect
-from ._definition import Node
+from ._api import Endpoint, MachineConfigs, connect
+from ._declaration import Node
 from ._errors import (
     CertificateRequired,
     ConnectionLost,
+    InvalidRequest,
     NoAnswer,
     NotAuthorized,
     NotYet,
     TalosError,
     Unavailable,
+    Unreachable,
 )
 from ._observation import Observation, observe
 from ._redaction import Redactor
 from ._rendering import Rendering, sha256
 from ._waiting import Progress, StillWaiting, WaitedTooLong, poll
 
+T = t.TypeVar("T")
+
 AS_DECLARED = "as-declared"
 DIFFERS = "differs"
 PENDING = "pending-reboot"
-WRONG_MACHINE = "wrong-machine"
+WRONG_MACHINE = observation.WRONG_MACHINE
 
 MODES = ("auto", "no-reboot", "staged", "try", "reboot")
 
+_WORKER_REMEDY = (
+    "A worker that was sent its config answers only once a control plane is up, since it gets its certificate there: "
+    "look after the control planes first, then run again"
+)
 # For so long after an apply a node may refuse our role, while it sets up its API.
 _ROLE_SECONDS = 60.0
 # A node that answers for so long with another stored config did not take ours.
@@ -206,40 +215,38 @@ class Convergence:
 
     async def _reach(self) -> Observation:
         """Look until the node answers; a node that reboots is given a while."""
+        seen = Observation(observation.UNREACHABLE)
 
         async def look() -> Observation:
-            seen = await observe(self._endpoint, self._context, expected_fingerprint=self._node.fingerprint or "")
+            nonlocal seen
+            seen = await observe(self._endpoint, self._context, expected_fingerprint=self._node.fingerprint)
             if seen.state == observation.UNREACHABLE and not self._terms.check:
-                raise StillWaiting(str(seen.error))
+                raise _away(seen)
             return seen
 
         try:
-            return await poll(
-                look,
-                seconds=self._terms.reachable_seconds,
-                what="the node must answer",
-                progress=self._progress,
-            )
+            return await self._poll(look, self._terms.reachable_seconds, "the node must answer")
         except WaitedTooLong:
             # The node's own error says more than that we waited.
-            seen = await observe(self._endpoint, self._context)
-            if seen.error is not None and seen.state == observation.UNREACHABLE:
-                raise seen.error from None
             return seen
 
     async def _change(self, found: Assessment, config: bytes) -> None:
-        if self._node.machine_type == "controlplane" and not self._terms.check:
-            await etcd.gate(
-                self._node.name,
-                self._control_planes,
-                self._context,
-                seconds=self._terms.etcd_seconds,
-                progress=self._progress,
-            )
+        if self._node.machine_type == "controlplane":
+            await self._spare_etcd(found)
         if found.state == observation.MAINTENANCE:
             await self._change_in_maintenance(config)
         else:
             await self._change_configured(found, config)
+
+    async def _spare_etcd(self, found: Assessment) -> None:
+        where = (self._endpoint, self._node.hostname, self._control_planes, self._context)
+        if found.state == observation.MAINTENANCE:
+            await etcd.require_free_address(*where)
+        if not self._terms.check:
+            await etcd.gate(*where, seconds=self._terms.etcd_seconds, progress=self._progress)
+
+    async def _poll(self, look: t.Callable[[], t.Awaitable[T]], seconds: float, what: str) -> T:
+        return await poll(look, seconds=seconds, what=what, node=self._node.name, progress=self._progress)
 
     # --- maintenance
 
@@ -252,173 +259,211 @@ class Convergence:
         self._actions.append("apply-config --insecure")
         if self._terms.check:
             return
-        for last in (False, True):
-            answered = await self._send_insecurely(config)
-            if await self._arrived(config):
-                return
-            if answered is not None or last:
-                raise NotTaken("the node went back to maintenance", node=self._node.name)
+        try:
+            await self._deliver(lambda: self._send_insecurely(config), _Goal(config))
+        except WaitedTooLong as error:
+            if self._node.machine_type == "worker":
+                error.remedy = _WORKER_REMEDY
+            raise
 
-    async def _send_insecurely(self, config: bytes) -> Applied | None:
-        """None where the answer was lost, so that only a look can tell."""
-        fingerprint = self._node.fingerprint or ""
-        async with connect(self._endpoint, None, expected_fingerprint=fingerprint) as node:
-            # On the connection that the secrets will use, so that nobody can step in between.
-            observation.require_machine(self._endpoint, self._node.mac, await observation.macs(node))
-            try:
-                return await node.apply_configuration(config, mode="auto")
-            except (ConnectionLost, NoAnswer, CertificateRequired):
-                return None
+    async def _send_insecurely(self, config: bytes) -> TalosError | None:
+        """The error where the answer was lost, so that only a look can tell."""
+        try:
+            async with connect(self._endpoint, None, expected_fingerprint=self._node.fingerprint) as node:
+                # On the connection that the secrets will use, so that nobody can step in between.
+                observation.require_machine(self._endpoint, self._node.mac, await observation.macs(node))
+                await node.apply_configuration(config, mode="auto")
+        except CertificateRequired as error:
+            # It was in maintenance a moment ago, so this is no other cluster's node.
+            return ConnectionLost(error.cause, node=error.node, command=error.command)
+        except (ConnectionLost, NoAnswer) as error:
+            return error
+        return None
 
     # --- configured
 
     async def _change_configured(self, found: Assessment, config: bytes) -> None:
-        async with connect(self._endpoint, self._context) as node:
-            if self._node.mac:
-                observation.require_machine(self._endpoint, self._node.mac, await observation.macs(node))
+        if self._node.mac:
+            observation.require_machine(self._endpoint, self._node.mac, await self._ask(observation.macs))
         await self._require_no_reboot(found, config)
         mode = self._terms.mode
         self._actions.append(f"apply-config --mode {mode}")
         if self._terms.check:
             return
         if mode == "try":
-            await self._try(config)
-        elif mode == "staged":
-            await self._send(config, "staged")
-        elif mode == "reboot":
-            await self._send(config, "staged")
-            await self._reboot()
-            await self._require_arrival(config)
+            await self._try(found, config)
+        elif mode in ("staged", "reboot"):
+            await self._deliver(lambda: self._send(found, config, "staged"), _Goal(config, active=False))
         else:
-            await self._send(config, mode)
-            await self._require_arrival(config)
+            await self._deliver(lambda: self._send(found, config, mode), _Goal(config))
+        if mode == "reboot":
+            await self._reboot()
+            await self._require_arrival(_Goal(config))
+
+    async def _ask(self, question: t.Callable[[api.Node], t.Awaitable[T]]) -> T:
+        """A question may be asked again where the connection broke."""
+
+        async def look() -> T:
+            try:
+                async with connect(self._endpoint, self._context) as node:
+                    return await question(node)
+            except (Unreachable, ConnectionLost) as error:
+                if self._terms.check:
+                    raise
+                raise StillWaiting(error) from error
+
+        return await self._poll(look, self._terms.reachable_seconds, "the node must answer")
 
     async def _require_no_reboot(self, found: Assessment, config: bytes) -> None:
         if self._terms.reboot_allowed or self._terms.mode == "staged":
             return
-        listed = "; ".join(map(str, found.differences))
         if self._terms.mode == "reboot":
             raise WouldReboot("mode reboot reboots the node", node=self._node.name)
         if await self._needs_reboot(found, config):
-            raise WouldReboot(f"these changes need a reboot: {listed}", node=self._node.name)
+            raise self._would_reboot(found)
+
+    def _would_reboot(self, found: Assessment) -> WouldReboot:
+        listed = "; ".join(map(str, found.differences))
+        return WouldReboot(f"these changes need a reboot: {listed}", node=self._node.name)
 
     async def _needs_reboot(self, found: Assessment, config: bytes) -> bool:
         configs = found.observation.configs
         if configs is None or configs.stored != configs.active:
             # A dry run would cancel a try that is under way.
             return True
-        async with connect(self._endpoint, self._context) as node:
-            dry = await node.apply_configuration(config, mode="auto", dry_run=True)
+        dry = await self._ask(lambda node: node.apply_configuration(config, mode="auto", dry_run=True))
         return dry.mode == "reboot"
 
-    async def _send(self, config: bytes, mode: str) -> Applied | None:
-        """Retries while another apply is under way. None where the answer was lost."""
+    async def _send(self, found: Assessment, config: bytes, mode: str) -> TalosError | None:
+        """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
 
-        async def look() -> Applied | None:
+        async def look() -> TalosError | None:
             try:
                 async with connect(self._endpoint, self._context) as node:
                     answer = await node.apply_configuration(config, mode=mode, try_seconds=self._terms.try_seconds)
-                    self._warnings.extend(f"{self._node.name}: {each}" for each in answer.warnings)
-                    return answer
-            except (ConnectionLost, NoAnswer):
-                return None
-            except NotYet as error:
-                raise StillWaiting(error.cause) from error
+            except (ConnectionLost, NoAnswer) as error:
+                return error
+            except (NotYet, Unavailable, Unreachable) as error:
+                raise StillWaiting(error) from error
+            self._warnings.extend(f"{self._node.name}: {each}" for each in answer.warnings)
+            return None
 
-        return await poll(
-            look,
-            seconds=self._terms.settle_seconds,
-            what="the node must take a config",
-            node=self._node.name,
-            progress=self._progress,
-        )
+        try:
+            return await self._poll(look, self._terms.settle_seconds, "the node must take a config")
+        except InvalidRequest:
+            if mode in ("no-reboot", "try") and await self._needs_reboot(found, config):
+                raise self._would_reboot(found) from None
+            raise
 
     async def _reboot(self) -> None:
         self._actions.append("reboot")
-        async with connect(self._endpoint, self._context) as node:
-            try:
-                await node.reboot()
-            except (ConnectionLost, NoAnswer):
-                return
-
-    async def _try(self, config: bytes) -> None:
-        """Apply, prove that the node answers with it, apply for good; else see it rolled back, and fail."""
-        await self._send(config, "try")
         try:
-            await asyncio.wait_for(self._require_arrival(config), self._terms.try_seconds * 0.8)
-        except (TalosError, asyncio.TimeoutError, TimeoutError) as error:
+            async with connect(self._endpoint, self._context) as node:
+                await node.reboot()
+        except (ConnectionLost, NoAnswer):
+            # Whether it reboots is seen by its config.
+            return
+
+    async def _try(self, found: Assessment, config: bytes) -> None:
+        """Apply, prove that the node answers with it, apply for good; else see it rolled back, and fail."""
+        try:
+            # In a try the stored config stays the old one.
+            goal = _Goal(config, stored=False)
+            await self._deliver(lambda: self._send(found, config, "try"), goal, seconds=self._terms.try_seconds * 0.8)
+        except WaitedTooLong as error:
             await self._rolled_back(config)
             raise NotTaken(
-                f"with the tried config the node did not answer, and it rolled back ({error})",
+                f"with the tried config the node did not answer, and it rolled back ({error.cause})",
                 node=self._node.name,
                 remedy="The node has its previous config: correct the change and run again",
             ) from error
         self._actions.append("apply-config --mode no-reboot")
-        await self._send(config, "no-reboot")
-        await self._require_arrival(config)
+        await self._deliver(lambda: self._send(found, config, "no-reboot"), _Goal(config))
 
     async def _rolled_back(self, config: bytes) -> None:
         async def look() -> None:
             seen = await observe(self._endpoint, self._context)
             if seen.configs is None:
-                raise StillWaiting(str(seen.error))
+                raise _away(seen)
             if _same(seen.configs.active, config):
                 raise StillWaiting("the tried config is still active")
 
-        await poll(
-            look,
-            seconds=self._terms.try_seconds + self._terms.settle_seconds,
-            what="the try must roll back",
-            node=self._node.name,
-            progress=self._progress,
-        )
+        await self._poll(look, self._terms.try_seconds + self._terms.settle_seconds, "the try must roll back")
 
     # --- arrival
 
-    async def _require_arrival(self, config: bytes) -> None:
-        if not await self._arrived(config):
-            raise NotTaken(
-                "the node answers with another config than it was sent: it came back with its previous one, "
-                "or somebody else changed it",
-                node=self._node.name,
-            )
+    async def _deliver(
+        self, send: t.Callable[[], t.Awaitable[TalosError | None]], goal: _Goal, *, seconds: float | None = None
+    ) -> None:
+        """Send, and once more where the answer was lost and the config is not there. Raises NotTaken."""
+        lost = await send()
+        why_not = await self._why_not(goal, seconds)
+        if why_not and lost is not None:
+            lost = await send()
+            why_not = await self._why_not(goal, seconds)
+        if why_not:
+            unanswered = f", and it left two applies without an answer: {lost.cause}" if lost else ""
+            raise NotTaken(why_not + unanswered, node=self._node.name)
 
-    async def _arrived(self, config: bytes) -> bool:
-        """Wait until the node answers, by our PKI, with this config active; False where it did not take it."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        settled_since: float | None = None
+    async def _require_arrival(self, goal: _Goal) -> None:
+        why_not = await self._why_not(goal)
+        if why_not:
+            raise NotTaken(why_not, node=self._node.name)
 
-        async def look() -> bool:
+    async def _why_not(self, goal: _Goal, seconds: float | None = None) -> str:
+        """Wait until the node answers, by our PKI, with what it was sent: empty then, or why it did not take it."""
+        started = time.monotonic()
+        settled_since = 0.0
+
+        async def look() -> str:
             nonlocal settled_since
             seen = await observe(self._endpoint, self._context)
-            if seen.configs is not None and _same(seen.configs.stored or b"", config):
-                settled_since = None
-                if _same(seen.configs.active, config):
-                    return True
-                raise StillWaiting("the config is stored, and not active yet")
+            now = time.monotonic()
+            if seen.configs is not None and goal.reached(seen.configs):
+                return ""
             if seen.state == observation.UNREACHABLE:
-                settled_since = None
-                self._require_transient(seen.error, loop.time() - started)
-                raise StillWaiting(str(seen.error))
-            if seen.state == observation.FOREIGN and seen.error is not None:
+                settled_since = 0.0
+                self._require_transient(seen.error, now - started)
+                raise _away(seen)
+            if seen.configs is not None and goal.near(seen.configs):
+                settled_since = 0.0
+                raise StillWaiting("the config is stored, and not active yet")
+            settled_since = settled_since or now
+            if now - settled_since < _SETTLED_SECONDS:
+                raise StillWaiting(f"the node is {seen.state}, without the config that it was sent")
+            if seen.error is not None:
                 raise seen.error
-            # In a try the stored config stays the old one.
-            if seen.configs is not None and _same(seen.configs.active, config) and self._terms.mode == "try":
-                return True
-            settled_since = settled_since or loop.time()
-            if loop.time() - settled_since > _SETTLED_SECONDS:
-                return False
-            raise StillWaiting(f"the node is {seen.state}, with its previous config")
+            if seen.state == observation.MAINTENANCE:
+                observation.require_machine(self._endpoint, self._node.mac, seen.macs)
+                return "the node is in maintenance, without the config that it was sent"
+            return (
+                "the node answers with another config than it was sent: it came back with its previous one, or "
+                "somebody else changed it"
+            )
 
-        return await poll(
-            look,
-            seconds=self._terms.settle_seconds,
-            what="the node must answer with its new config",
-            node=self._node.name,
-            progress=self._progress,
-        )
+        return await self._poll(look, seconds or self._terms.settle_seconds, "the node must answer with its new config")
 
     def _require_transient(self, error: TalosError | None, gone: float) -> None:
         if isinstance(error, (NotAuthorized, Unavailable)) and gone > _ROLE_SECONDS:
             raise error
+
+
+def _away(seen: Observation) -> StillWaiting:
+    return StillWaiting(seen.error or f"the node is in {seen.state}")
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """Where a node must hold its config: on its disk, at work, or both."""
+
+    config: bytes
+    stored: bool = True
+    active: bool = True
+
+    def reached(self, held: MachineConfigs) -> bool:
+        stored = not self.stored or _same(held.stored, self.config)
+        return stored and (not self.active or _same(held.active, self.config))
+
+    def near(self, held: MachineConfigs) -> bool:
+        """It is on the disk, and the node has yet to begin with it."""
+        return _same(held.stored, self.config)

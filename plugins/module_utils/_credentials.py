@@ -12,7 +12,7 @@ import hashlib
 import os
 import ssl
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ._errors import TalosError
 from ._yaml import yaml
@@ -29,11 +29,11 @@ class BadTalosconfig(TalosError):
 
 @dataclass(frozen=True)
 class Credentials:
-    """One context of a talosconfig: CA, certificate and key as PEM."""
+    """One context of a talosconfig: CA, certificate and key as PEM. Its repr and str do not tell the key."""
 
     ca: bytes
     crt: bytes
-    key: bytes
+    key: bytes = field(repr=False)
 
     @classmethod
     def from_talosconfig(cls, text: str | bytes, origin: str = "talosconfig") -> Credentials:
@@ -42,8 +42,9 @@ class Credentials:
             document = yaml.safe_load(text)
             context = document["contexts"][document["context"]]
             return cls(*(base64.b64decode(context[part], validate=True) for part in ("ca", "crt", "key")))
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise BadTalosconfig(f"{origin} is not a talosconfig with a current context") from error
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            # Those quote what they read.
+            raise BadTalosconfig(f"{origin} is not a talosconfig with a current context") from None
 
     @property
     def not_after(self) -> datetime.datetime:

@@ -11,12 +11,19 @@ import difflib
 import typing as t
 from dataclasses import dataclass
 
-from ._redaction import HIDDEN, Redactor, is_secret
+from ._errors import TalosError
+from ._redaction import Redactor
 from ._yaml import SafeDumper, SafeLoader, yaml
 
 ABSENT = "<absent>"
 
 Documents = dict[str, t.Any]
+
+
+class BadConfig(TalosError):
+    """Not YAML."""
+
+    remedy = "Look at the node's config with talosctl get machineconfig; a node in maintenance gets a new one"
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,15 @@ def _short(value: t.Any) -> str:
 def parse(config: bytes | str) -> Documents:
     """The documents of a machine config by their name: ``v1alpha1``, or kind and name, such as ``VLANConfig end0.5``.
 
-    The order of documents has no meaning in Talos. Raises yaml.YAMLError.
+    The order of documents has no meaning in Talos. Raises BadConfig, which never quotes the content.
     """
-    found: Documents = {}
-    for document in yaml.load_all(config, SafeLoader):
-        if document is not None:
-            found[_name(document)] = document
-    return found
+    try:
+        documents = list(yaml.load_all(config, SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark else ""
+        raise BadConfig(f"a machine config is not YAML{place}") from None
+    return {_name(document): document for document in documents if document is not None}
 
 
 def _name(document: t.Any) -> str:
@@ -93,19 +102,17 @@ def _compare(
     found.append(
         Difference(
             document,
-            ".".join(path),
-            _shown(path, before, redactor, ""),
-            _shown(path, after, redactor, ", changed"),
+            redactor.text(".".join(path)),
+            _shown(path, before, redactor, later=after),
+            _shown(path, after, redactor, earlier=before),
         )
     )
 
 
-def _shown(path: tuple[str, ...], value: t.Any, redactor: Redactor, note: str) -> t.Any:
+def _shown(path: tuple[str, ...], value: t.Any, redactor: Redactor, **others: t.Any) -> t.Any:
     if value == ABSENT:
         return ABSENT
-    if path and is_secret(path, value):
-        return HIDDEN[:-1] + note + HIDDEN[-1]
-    return redactor.value(copy.deepcopy(value), path)
+    return redactor.value(copy.deepcopy(value), path, **{name: each for name, each in others.items() if each != ABSENT})
 
 
 def diff(before: bytes | str, after: bytes | str, redactor: Redactor, name: str) -> dict[str, str]:
@@ -119,13 +126,13 @@ def diff(before: bytes | str, after: bytes | str, redactor: Redactor, name: str)
     return {
         "before_header": f"{name} (on the node)",
         "after_header": f"{name} (as declared)",
-        "before": "".join(_text(old[each], None, redactor) for each in changed if each in old),
-        "after": "".join(_text(new[each], old.get(each), redactor) for each in changed if each in new),
+        "before": "".join(_text(old[each], redactor, later=new.get(each)) for each in changed if each in old),
+        "after": "".join(_text(new[each], redactor, earlier=old.get(each)) for each in changed if each in new),
     }
 
 
-def _text(document: t.Any, earlier: t.Any, redactor: Redactor) -> str:
-    shown = redactor.value(copy.deepcopy(document), (), earlier)
+def _text(document: t.Any, redactor: Redactor, **others: t.Any) -> str:
+    shown = redactor.value(copy.deepcopy(document), **others)
     return "---\n" + yaml.dump(shown, Dumper=SafeDumper, sort_keys=True, default_flow_style=False)
 
 

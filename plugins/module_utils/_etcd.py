@@ -11,8 +11,13 @@ import typing as t
 from dataclasses import dataclass
 
 from ._api import Endpoint, EtcdMember, EtcdStatus, connect, on_each
-from ._errors import NotFound, TalosError
+from ._errors import NotFound, TalosError, UnknownAuthority
 from ._waiting import Progress, StillWaiting, poll
+
+# What Talos itself looks at before it bootstraps.
+_DATA = "/var/lib/etcd/member"
+# States of the service in which its disk may not be there yet.
+_BEFORE_DATA = ("Initialized", "Waiting")
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,44 @@ class EtcdView:
     def bootstrapped(self) -> bool:
         return any(each is True for each in self.joined.values())
 
-    def problems(self, control_planes: t.Sequence[str], *, without: str = "") -> list[str]:
-        """Why the members, but for the one on node ``without``, are not all healthy voters with one leader."""
+    @property
+    def unknown(self) -> bool:
+        """Is there a control plane that does not tell, and could be a member?"""
+        # In maintenance, or of another cluster, it is none of ours.
+        return any(
+            isinstance(each, TalosError) and not isinstance(each, UnknownAuthority) for each in self.joined.values()
+        )
+
+    @property
+    def absent(self) -> list[str]:
+        """The control planes that are no members, as far as they tell."""
+        return [
+            f"{name}: {each.cause}" if isinstance(each, TalosError) else f"{name} is no member yet"
+            for name, each in self.joined.items()
+            if each is not True
+        ]
+
+    def members_on(self, node: Endpoint, hostname: str) -> list[EtcdMember]:
+        """The members that stand for this node, running or not."""
+        own = self.statuses.get(node.name)
+        running = own.member_id if isinstance(own, EtcdStatus) else ""
+        here = f"//{node.address}:"
+        return [
+            member
+            for member in self.members
+            if member.id == running
+            or member.hostname == hostname
+            or any(here in url for url in (*member.peer_urls, *member.client_urls))
+        ]
+
+    def problems(
+        self, control_planes: t.Sequence[str], *, without: str = "", excused: t.Collection[EtcdMember] = ()
+    ) -> list[str]:
+        """Why the members, but for the ``excused`` of node ``without``, are not all healthy voters with one leader."""
         by_id = {each.member_id: each for each in self.statuses.values() if isinstance(each, EtcdStatus)}
         found: list[str] = []
         for member in self.members:
-            if member.hostname == without:
+            if member in excused:
                 continue
             status = by_id.get(member.id)
             if status is None:
@@ -63,6 +100,18 @@ async def joined(endpoint: Endpoint, context: ssl.SSLContext) -> bool:
             return False
 
 
+async def has_data(endpoint: Endpoint, context: ssl.SSLContext) -> bool:
+    """Does a control plane that is no member hold data of etcd? It becomes one as soon as its boot has come so far.
+
+    Raises StillWaiting until the node can tell.
+    """
+    async with connect(endpoint, context) as node:
+        states = {each.id: each.state for each in await node.services()}
+        if states.get("etcd", "Waiting") in _BEFORE_DATA:
+            raise StillWaiting(f"{endpoint.name} is booting, and does not tell yet whether it has etcd's data")
+        return await node.exists(_DATA)
+
+
 async def members(endpoint: Endpoint, context: ssl.SSLContext) -> list[EtcdMember]:
     async with connect(endpoint, context) as node:
         return await node.etcd_members()
@@ -79,32 +128,62 @@ async def view(control_planes: t.Sequence[Endpoint], context: ssl.SSLContext) ->
     known = await on_each(by_name, lambda name: joined(by_name[name], context))
     there = [name for name, each in known.items() if each is True]
     statuses = await on_each(there, lambda name: status(by_name[name], context))
-    found: tuple[EtcdMember, ...] = ()
+    failures: dict[str, TalosError] = {}
     for name in there:
         try:
-            found = tuple(await members(by_name[name], context))
-            break
+            return EtcdView(dict(known), tuple(await members(by_name[name], context)), statuses)
         except TalosError as error:
-            statuses[name] = error
-    return EtcdView(dict(known), found, statuses)
+            # A learner, for one, cannot list the members, and is fine otherwise.
+            failures[name] = error
+    return EtcdView(dict(known), (), {**statuses, **failures})
+
+
+class StaleMember(TalosError):
+    """A new node is at the address of a member with another name."""
+
+
+async def require_free_address(
+    node: Endpoint, hostname: str, control_planes: t.Sequence[Endpoint], context: ssl.SSLContext
+) -> None:
+    """Raises StaleMember where this node, which is in maintenance, could not become a member.
+
+    Talos removes a member of the node's own name before it joins with empty data, but not one of another name at its
+    address, and etcd refuses a second member there.
+    """
+    others = [each for each in control_planes if each.name != node.name]
+    seen = await view(others, context)
+    for member in seen.members_on(node, hostname):
+        if member.hostname != hostname:
+            asked = next(each for each in others if seen.joined[each.name] is True)
+            raise StaleMember(
+                f"etcd has a member {member.hostname or 'without a name'} at the address of this node, which is new: "
+                "so it could not join",
+                node=node.name,
+                remedy="If that machine is gone for good, remove its member and run again: "
+                f"talosctl -n {asked.address} etcd remove-member {member.id}",
+            )
 
 
 async def gate(
-    name: str,
+    node: Endpoint,
+    hostname: str,
     control_planes: t.Sequence[Endpoint],
     context: ssl.SSLContext,
     *,
     seconds: float,
     progress: Progress | None = None,
 ) -> None:
-    """Wait until all etcd members but the one on ``name`` are healthy, so that it may be changed.
+    """Wait until all etcd members but that of ``node`` are healthy, so that it may be changed.
 
     Passes at once before bootstrap. Raises WaitedTooLong.
     """
+    names = [each.name for each in control_planes]
 
     async def look() -> None:
         seen = await view(control_planes, context)
-        problems = seen.problems([each.name for each in control_planes], without=name) if seen.bootstrapped else []
+        if not seen.bootstrapped:
+            return
+        problems = seen.problems(names, without=node.name, excused=seen.members_on(node, hostname))
         if problems:
             raise StillWaiting("; ".join(problems))
 
@@ -112,6 +191,6 @@ async def gate(
         look,
         seconds=seconds,
         what="etcd must be healthy without this control plane before it is changed",
-        node=name,
+        node=node.name,
         progress=progress,
     )

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import importlib.util
 import os
 import ssl
+import sys
+import traceback
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 # What ansible-core does not bring along: said with the command that installs it, not with a traceback.
-REQUIREMENTS = ("yaml", "cryptography", "google.protobuf", "grpclib")
+REQUIREMENTS = {"yaml": "PyYAML", "cryptography": "cryptography", "google.protobuf": "protobuf", "grpclib": "grpclib"}
 
 if t.TYPE_CHECKING:
     from ._api import Endpoint
@@ -71,19 +74,30 @@ def shared(*names: str) -> dict[str, t.Any]:
     return {name: SHARED[name] for name in names}
 
 
+class _UnloggedModule(AnsibleModule):
+    """Sends nothing to syslog: there Ansible masks no secret of several lines within a list, as a patch is."""
+
+    def __init__(self, **kwargs: t.Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+
+    def log(self, msg: str, log_args: dict[str, t.Any] | None = None) -> None:
+        pass
+
+
 class TalosModule:
     """An AnsibleModule whose ``run`` turns every TalosError into one clear, redacted failure."""
 
     def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
-        self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
+        self.ansible = _UnloggedModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
         self.params: dict[str, t.Any] = self.ansible.params
         self.check_mode: bool = self.ansible.check_mode
-        missing = [name for name in REQUIREMENTS if not _importable(name)]
+        self._made: SecretsBundle | None = None
+        missing = [package for name, package in REQUIREMENTS.items() if not _importable(name)]
         if missing:
             self.ansible.fail_json(
-                msg=missing_required_lib(", ".join(missing), reason="to speak to Talos nodes")
-                + " The collection's requirements/runtime.txt lists what the admin host needs; the role admin "
-                "installs it.",
+                msg=f"The admin host's Python lacks {', '.join(missing)}, to speak to Talos nodes. Install it there: "
+                f"{sys.executable} -m pip install {' '.join(missing)}, or let ansible_python_interpreter name a Python "
+                "that has it. The collection's requirements/runtime.txt lists the tested versions.",
             )
 
     def run(self, work: t.Callable[[TalosModule], t.Mapping[str, t.Any]]) -> t.NoReturn:
@@ -93,24 +107,57 @@ class TalosModule:
             result = dict(work(self))
         except TalosError as error:
             self.fail(error)
-        for warning in result.pop("warnings", []):
-            self.ansible.warn(self.redactor.text(warning))
-        self.ansible.exit_json(**result)
+        except Exception as error:  # Ansible would show its text as it stands.
+            self._fail_unexpectedly(error)
+        warnings = result.pop("warnings", [])
+        redactor = self.thorough_redactor() if warnings else self.redactor
+        for warning in warnings:
+            self.ansible.warn(redactor.text(warning))
+        self.ansible.exit_json(**redactor.result(result))
 
     def fail(self, error: TalosError, **result: t.Any) -> t.NoReturn:
-        redactor = self.redactor
+        from ._errors import InvalidRequest
+        from ._redaction import without_quotes
+
+        if isinstance(error, InvalidRequest):
+            error.cause = without_quotes(error.cause)
+        shown = {"msg": str(error), "failure": error.as_failure(), **result}
+        # Without "exception", or Ansible takes the exception's own text.
+        self.ansible.fail_json(**self.thorough_redactor().result(shown), exception=None)
+
+    def _fail_unexpectedly(self, error: Exception) -> t.NoReturn:
+        redactor = self.thorough_redactor()
         self.ansible.fail_json(
-            msg=redactor.text(str(error)),
-            failure={key: redactor.text(value) for key, value in error.as_failure().items()},
-            **result,
+            msg=redactor.text(f"unexpected {type(error).__name__}: {error}"),
+            exception=redactor.text(traceback.format_exc()),
         )
 
-    @property
+    @functools.cached_property
     def redactor(self) -> Redactor:
         """Knows the bundle's leaves and the values that the action plug-in found vaulted."""
-        from ._redaction import Redactor, leaves
+        from ._redaction import Redactor
 
-        return Redactor([*leaves(self.params.get("secrets") or {}), *(self.params.get("hidden") or [])])
+        return Redactor(self._secrets())
+
+    def thorough_redactor(self) -> Redactor:
+        """Knows the secrets in the options too: for the words of others, which may quote them without their field."""
+        from ._redaction import Redactor, secrets_in
+
+        nodes = [self.params.get("node") or {}, *(self.params.get("nodes") or [])]
+        texts = {text for node in nodes for text in node.get("patches") or []}
+        texts.add(self.params.get("control_plane_config") or "")
+        return Redactor([*self._secrets(), *(secret for text in texts for secret in secrets_in(text))])
+
+    def _secrets(self) -> list[str]:
+        from ._redaction import leaves
+
+        bundle = self._made.as_dict() if self._made else self.params.get("secrets") or {}
+        return [*leaves(bundle), *(self.params.get("hidden") or [])]
+
+    @property
+    def before_first_run(self) -> bool:
+        """In check mode there may be no bundle yet, and then nothing exists that could be looked at."""
+        return self.check_mode and not self.params.get("secrets") and not self.params.get("talosconfig")
 
     @property
     def bundle(self) -> SecretsBundle:
@@ -121,9 +168,11 @@ class TalosModule:
         content = self.params.get("secrets")
         if content:
             return SecretsBundle(content)
-        if self.check_mode and self.params.get("cluster"):
-            talosctl = Talosctl(self.params["talosctl"])
-            return SecretsBundle.parse(talosctl.gen_secrets(self.params["cluster"]["talos_version"]))
+        if self.check_mode and self.params.get("cluster") and self.params.get("talosctl"):
+            if self._made is None:
+                talosctl = Talosctl(self.params["talosctl"])
+                self._made = SecretsBundle.parse(talosctl.gen_secrets(self.params["cluster"]["talos_version"]))
+            return self._made
         raise BadBundle(
             "there is no secrets bundle yet",
             remedy="Run homelab.talos.secrets first (site.yml does), or give talosconfig",

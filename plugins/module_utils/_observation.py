@@ -12,11 +12,12 @@ import typing as t
 from dataclasses import dataclass
 
 from ._api import Endpoint, MachineConfigs, MachineStatus, Node, connect
-from ._errors import CertificateRequired, TalosError, UnknownAuthority, WrongMachine
+from ._errors import CertificateRequired, TalosError, UnknownAuthority, WrongFingerprint, WrongMachine
 
 MAINTENANCE = "maintenance"
 CONFIGURED = "configured"
 FOREIGN = "foreign-pki"
+WRONG_MACHINE = "wrong-machine"
 UNREACHABLE = "unreachable"
 
 # A node that swaps its certificates looks foreign for less than this.
@@ -70,6 +71,8 @@ async def _observe_insecurely(
             "(secrets.vault.yml), or wipe the node's card and start it in maintenance",
         )
         return Observation(FOREIGN, error=foreign)
+    except WrongFingerprint as error:
+        return Observation(WRONG_MACHINE, error=error)
     except TalosError as error:
         return Observation(UNREACHABLE, error=error)
 

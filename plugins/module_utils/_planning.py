@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from . import _etcd as etcd
 from ._api import on_each
 from ._convergence import AS_DECLARED, Assessment, Assessor, endpoint_of
-from ._definition import Node
+from ._declaration import Node
 from ._errors import TalosError
 from ._observation import Observation, observe
 
@@ -36,10 +36,9 @@ class Plan:
     def etcd_problems(self) -> list[str]:
         if self.etcd is None:
             return []
-        if not self.etcd.bootstrapped:
+        if not self.etcd.bootstrapped and not self.etcd.unknown:
             return ["etcd is not bootstrapped"]
-        missing = [name for name in self.control_planes if self.etcd.joined[name] is not True]
-        return [f"{name} is not a member" for name in missing] + self.etcd.problems(self.control_planes)
+        return self.etcd.absent + self.etcd.problems(self.control_planes)
 
     @property
     def healthy(self) -> bool:

@@ -12,7 +12,7 @@ import typing as t
 from . import _etcd as etcd
 from . import _observation as observation
 from ._convergence import endpoint_of
-from ._definition import Node
+from ._declaration import Node
 from ._planning import look
 
 
@@ -22,19 +22,19 @@ async def missing(nodes: t.Sequence[Node], until: str, context: ssl.SSLContext) 
     ``until``: maintenance, configured, running, ready, healthy.
     """
     seen = await look(nodes, context)
-    lines = [f"{name}: {lack}" for name, each in seen.items() for lack in _lacks(each, until)]
+    lines = [f"{node.name}: {lack}" for node in nodes for lack in _lacks(node, seen[node.name], until)]
     if until == "healthy" and not lines:
         lines += await _etcd_lacks([node for node in nodes if node.machine_type == "controlplane"], context)
     return lines
 
 
-def _lacks(seen: observation.Observation, until: str) -> list[str]:
-    if until == observation.MAINTENANCE:
-        if seen.state == observation.MAINTENANCE:
-            return []
-        return [str(seen.error) if seen.error else "it is configured"]
+def _lacks(node: Node, seen: observation.Observation, until: str) -> list[str]:
     if seen.state == observation.MAINTENANCE:
-        return ["it is in maintenance"]
+        if node.mac and node.mac.lower() not in seen.macs:
+            return [f"another machine is at {node.address}, in maintenance, with {', '.join(seen.macs) or 'no card'}"]
+        return [] if until == observation.MAINTENANCE else ["it is in maintenance"]
+    if until == observation.MAINTENANCE:
+        return [seen.error.cause if seen.error else "it is configured"]
     if seen.status is None:
         return [seen.error.cause if seen.error else "it does not answer"]
     if until == observation.CONFIGURED:
@@ -52,5 +52,4 @@ async def _etcd_lacks(control_planes: t.Sequence[Node], context: ssl.SSLContext)
         return []
     view = await etcd.view([endpoint_of(node) for node in control_planes], context)
     names = [node.name for node in control_planes]
-    lacks = [f"{name}: it is no etcd member yet" for name in names if view.joined[name] is not True]
-    return lacks + [f"etcd: {problem}" for problem in view.problems(names)]
+    return [f"etcd: {problem}" for problem in view.absent + view.problems(names)]

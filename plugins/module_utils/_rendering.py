@@ -10,11 +10,12 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import typing as t
 
-from ._definition import Cluster, Node
+from ._declaration import Cluster, Node
 from ._secrets_bundle import SecretsBundle
-from ._talosctl import Talosctl
+from ._talosctl import Talosctl, TalosctlError
+from ._whole_file import whole_file
 
 # Changes when this file renders the same inputs to other bytes.
 _FORMAT = "1"
@@ -30,8 +31,8 @@ class DigestCache:
         self._path = path
         self._read_only = read_only
         self._known: dict[str, list[str]] = {}
-        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
-            self._known = json.load(file)
+        with contextlib.suppress(OSError, ValueError, AttributeError), open(path, encoding="utf-8") as file:
+            self._known = {name: pair for name, pair in json.load(file).items() if _is_pair(pair)}
         self._changed = False
 
     def get(self, node: str, inputs: str) -> str | None:
@@ -45,6 +46,10 @@ class DigestCache:
     def save(self) -> None:
         if self._changed and not self._read_only:
             write_private(self._path, json.dumps(self._known).encode())
+
+
+def _is_pair(value: t.Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 class Rendering:
@@ -68,6 +73,13 @@ class Rendering:
         if not self._minor_checked:
             self._talosctl.require_minor(self._cluster.talos_version)
             self._minor_checked = True
+        try:
+            return self._rendered(node)
+        except TalosctlError as error:
+            error.node = node.name
+            raise
+
+    def _rendered(self, node: Node) -> bytes:
         rendered = self._talosctl.gen_config(
             cluster_name=self._cluster.name,
             endpoint=self._cluster.endpoint,
@@ -77,8 +89,10 @@ class Rendering:
             kubernetes_version=self._cluster.kubernetes_version,
             patches=[patch.encode() for patch in node.patches],
         )
-        self.warnings += [f"{node.name}: {warning}" for warning in self._talosctl.validate(rendered)]
-        self._cache.put(node.name, self._inputs(node), sha256(rendered))
+        inputs, digest = self._inputs(node), sha256(rendered)
+        if self._cache.get(node.name, inputs) != digest:
+            self.warnings += [f"{node.name}: {warning}" for warning in self._talosctl.validate(rendered)]
+            self._cache.put(node.name, inputs, digest)
         return rendered
 
     def _inputs(self, node: Node) -> str:
@@ -98,20 +112,18 @@ def sha256(data: bytes) -> str:
 
 
 def write_private(path: str, content: bytes) -> None:
-    """Whole or not at all, 0600, in a folder made 0700 where it is missing."""
+    """Whole or not at all, 0600, in a folder made 0700 where it is missing, as are those above it."""
     folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    _make_private(folder)
+    with whole_file(folder, content) as temporary:
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+
+
+def _make_private(folder: str) -> None:
+    # makedirs gives its mode to the last folder only.
+    if folder and not os.path.isdir(folder):
+        _make_private(os.path.dirname(folder))
+        os.makedirs(folder, mode=0o700, exist_ok=True)
 
 
 def read_private(path: str) -> bytes | None:
@@ -121,6 +133,11 @@ def read_private(path: str) -> bytes | None:
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def is_private(path: str) -> bool:
+    """Only its owner can read it."""
+    return not os.stat(path).st_mode & 0o077
 
 
 def expand(path: str) -> str:

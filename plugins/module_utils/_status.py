@@ -11,7 +11,7 @@ import typing as t
 
 from ._api import connect, on_each
 from ._convergence import endpoint_of
-from ._definition import Node
+from ._declaration import Node
 from ._errors import TalosError
 
 _COLUMNS = ("NODE", "STATE", "STAGE", "READY", "TALOS", "PENDING", "CERTIFICATE ENDS")

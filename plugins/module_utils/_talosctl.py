@@ -18,6 +18,7 @@ import subprocess
 import typing as t
 
 from ._errors import TalosError
+from ._redaction import without_quotes
 
 SECONDS = 60.0
 
@@ -161,7 +162,8 @@ def _memory_files(contents: t.Sequence[bytes]) -> t.Iterator[list[str]]:
 
 
 def _readable(stderr: str) -> str:
-    """Without progress lines, and multierrors' empty lines folded."""
+    """Without progress lines, the values that it quotes, and multierrors' empty lines."""
+    stderr = without_quotes(stderr)
     lines = [line.rstrip() for line in stderr.splitlines()]
     return "\n".join(line for line in lines if line and line != "generating PKI and tokens")
 

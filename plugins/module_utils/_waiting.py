@@ -19,7 +19,11 @@ Progress = t.Callable[[float, str], None]
 
 
 class StillWaiting(Exception):
-    """Raised by a look that did not find it yet; says what is missing."""
+    """Raised by a look that did not find it yet; says what is missing, or which error is in the way."""
+
+    def __init__(self, missing: str | TalosError) -> None:
+        super().__init__(missing.cause if isinstance(missing, TalosError) else missing)
+        self.error = missing if isinstance(missing, TalosError) else None
 
 
 class WaitedTooLong(TalosError):
@@ -38,7 +42,10 @@ async def poll(
     first_pause: float = 0.2,
     longest_pause: float = 2.0,
 ) -> T:
-    """Look until it does not raise StillWaiting. Raises WaitedTooLong after ``seconds``, and what ``look`` raises."""
+    """Look until it does not raise StillWaiting. Raises WaitedTooLong after ``seconds``, and what ``look`` raises.
+
+    The last look begins when the time is over, so a short absence that ends within it is never missed.
+    """
     started = time.monotonic()
     pause = first_pause
     while True:
@@ -46,9 +53,17 @@ async def poll(
             return await look()
         except StillWaiting as missing:
             gone = time.monotonic() - started
-            if gone + pause > seconds:
-                raise WaitedTooLong(f"{what}: not within {seconds:g} s, still missing: {missing}", node=node) from None
+            if gone >= seconds:
+                raise _waited_too_long(missing, f"{what}: not within {seconds:.0f} s", node) from None
             if progress is not None:
                 progress(gone, str(missing))
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, seconds - gone))
         pause = min(pause * 1.5, longest_pause)
+
+
+def _waited_too_long(missing: StillWaiting, what: str, node: str) -> WaitedTooLong:
+    """With the command and the remedy of the error that was in the way."""
+    error = missing.error
+    if error is None:
+        return WaitedTooLong(f"{what}, still missing: {missing}", node=node)
+    return WaitedTooLong(f"{what}: {missing}", node=node or error.node, command=error.command, remedy=error.remedy)

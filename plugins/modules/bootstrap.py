@@ -58,6 +58,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._bootstrap import ensure_bootstrapped
 
     designated, *others = module.control_planes
+    if module.before_first_run:
+        return {"changed": True, "node": designated.name}
     changed = wait_for(
         ensure_bootstrapped(
             designated,

@@ -73,11 +73,13 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._cluster_work import cluster_of, talosconfig_due_for
     from ..module_utils._secrets_bundle import ADMIN, READER
 
-    bundle = module.bundle
     name, role = {"admin": (files.TALOSCONFIG, ADMIN), "reader": (files.READER_TALOSCONFIG, READER)}[
         module.params["role"]
     ]
     path = module.folder_path(name)
+    if module.before_first_run:
+        return {"changed": True, "path": path, "reason": files.NO_BUNDLE}
+    bundle = module.bundle
     reason = talosconfig_due_for(module, bundle, name, role)
     if reason and not module.check_mode:
         addresses = [each.address for each in module.control_planes]

@@ -64,8 +64,10 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils import _client_files as files
     from ..module_utils._cluster_work import kubeconfig_due_for
 
-    bundle = module.bundle
     path = module.folder_path(files.KUBECONFIG)
+    if module.before_first_run:
+        return {"changed": True, "path": path, "reason": files.NO_BUNDLE}
+    bundle = None if module.params["talosconfig"] and not module.params["secrets"] else module.bundle
     reason = kubeconfig_due_for(module, bundle)
     if reason and not module.check_mode:
         files.put(path, wait_for(fetch(module)))

@@ -14,7 +14,8 @@ description:
   - Reads stage, readiness, versions, schematic, extensions, addresses, disks, services, etcd membership and pending
     changes of one node, through the Talos API.
   - Can stand in C(ansible_facts_modules), so that C(gather_facts) works for an appliance; the facts are
-    C(ansible_facts.talos).
+    C(ansible_facts.talos). C(gather_facts) calls modules without their action plugin, so that O(node) and
+    O(talosconfig) come from C(module_defaults), see the example.
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -54,6 +55,19 @@ EXAMPLES = r"""
 - name: Show what a node still waits for
   ansible.builtin.debug:
     var: ansible_facts.talos.unmet
+
+- name: Gather the facts of the nodes as those of any host
+  hosts: talos
+  gather_facts: true
+  vars:
+    ansible_facts_modules: [homelab.talos.node_info]
+  module_defaults:
+    homelab.talos.node_info:
+      node:
+        name: "{{ inventory_hostname }}"
+        address: "{{ node_address }}"
+        machine_type: "{{ 'controlplane' if 'controlplanes' in group_names else 'worker' }}"
+      talosconfig: ~/.homelab/homelab/talosconfig.reader
 """
 
 RETURN = r"""

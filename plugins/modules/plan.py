@@ -32,6 +32,10 @@ attributes:
     description: Options are filled in on the controller.
     support: full
 options:
+  details:
+    description: Also ask each node for its version and certificate.
+    type: bool
+    default: false
   renew_before:
     description: Client files whose certificate ends within so many days are due to be made again.
     type: int
@@ -85,6 +89,19 @@ nodes:
     error:
       description: Why it cannot be looked at, or what is wrong with it.
       type: str
+    version:
+      description: Its Talos version, with O(details).
+      type: str
+      sample: v1.14.2
+    certificate_end:
+      description: When the certificate of its API ends, with O(details). Talos renews it by itself.
+      type: str
+      sample: "2026-11-23T13:26:30Z"
+admin_dir:
+  description: The cluster's folder on the admin host.
+  returned: success
+  type: str
+  sample: /home/me/.homelab/homelab
 summary:
   description: A line for each node that is not as declared.
   returned: success
@@ -118,14 +135,18 @@ from ..module_utils._module import TalosModule, shared, wait_for
 def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._cluster_work import assessor_of, files_due, nodes_of
     from ..module_utils._planning import plan
+    from ..module_utils._status import details
 
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
-    found = wait_for(plan(nodes_of(module), module.context(bundle), assessor))
+    nodes, context = nodes_of(module), module.context(bundle)
+    found = wait_for(plan(nodes, context, assessor))
     cache.save()
+    more = wait_for(details(nodes, context)) if module.params["details"] else {}
     return {
         "changed": False,
-        "nodes": {name: each.as_dict() for name, each in found.nodes.items()},
+        "admin_dir": module.params["admin_dir"],
+        "nodes": {name: {**each.as_dict(), **more.get(name, {})} for name, each in found.nodes.items()},
         "summary": found.summary(),
         "bootstrapped": found.bootstrapped,
         "etcd_problems": found.etcd_problems,
@@ -147,6 +168,7 @@ def main() -> None:
                 "secrets",
                 "talosctl",
             ),
+            "details": {"type": "bool", "default": False},
             "renew_before": {"type": "int", "default": 30},
         }
     )

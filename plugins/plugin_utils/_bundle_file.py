@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import typing as t
 
 import yaml
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import AnsibleVaultError, VaultLib, is_encrypted, match_encrypt_secret
 
 from ..module_utils._errors import TalosError
 from ..module_utils._secrets_bundle import SecretsBundle
+from ..module_utils._whole_file import whole_file
 
 FILE_NAME = "secrets.vault.yml"
 
@@ -51,7 +51,7 @@ class BundleFile:
             raise AnsibleActionFail(f"{self.path} is encrypted. {_HOW_TO_UNLOCK}")
         try:
             return SecretsBundle.parse(self._vault.decrypt(content), self.path)
-        except AnsibleVaultError as error:
+        except AnsibleError as error:
             raise AnsibleActionFail(
                 f"{self.path} cannot be decrypted with the vault password of this run. {_HOW_TO_UNLOCK}"
             ) from error
@@ -71,20 +71,24 @@ class BundleFile:
         encrypted = self._encrypt(yaml.safe_dump(bundle.as_dict(), sort_keys=True))
         folder = os.path.dirname(self.path)
         os.makedirs(folder, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
         try:
-            with open(descriptor, "wb") as file:
-                file.write(encrypted)
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, unlike a rename, never replaces a bundle that another run made.
-            os.link(temporary, self.path)
+            with whole_file(folder, encrypted) as temporary:
+                self._publish(temporary)
         except FileExistsError as error:
             raise AnsibleActionFail(
                 f"{self.path} was made by another run in the meantime. Run again: this one keeps nothing."
             ) from error
-        finally:
-            os.unlink(temporary)
+
+    def _publish(self, temporary: str) -> None:
+        try:
+            # A link, unlike a rename, never replaces a bundle that another run made.
+            os.link(temporary, self.path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # Shared folders of virtual machines have no links: hold the name, then put the content in its place.
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            os.replace(temporary, self.path)
 
     def _encrypt(self, text: str) -> bytes:
         identity = C.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")

@@ -13,19 +13,20 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.parsing.vault import VaultHelper
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils import _definition as definition
-from ..module_utils._redaction import leaves
 from ..module_utils._secrets_bundle import SecretsBundle
 from ._bundle_file import FILE_NAME, BundleFile
+from ._vaulted import InlineVaults, in_files, in_patch, is_encrypted_file
 
 display = Display()
 
 # The progress of a long wait is told in steps of this many seconds.
 _STEP_SECONDS = 15
+# A shorter secret may be a part of other words.
+_SHORT = 6
 
 
 class ClusterAction(ActionBase):
@@ -38,7 +39,8 @@ class ClusterAction(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         self._variables: dict[str, t.Any] = task_vars or {}
-        self._hidden: list[str] = []
+        self._inline_vaults = InlineVaults()
+        self._encrypted_patches: list[str] = []
         result: dict[str, t.Any] = super().run(tmp, self._variables)
         result.update(self.work())
         return result
@@ -73,28 +75,44 @@ class ClusterAction(ActionBase):
         for name in wanted:
             given[name] = makers[name]()
         if "hidden" in self.supplies:
-            given["hidden"] = [*(given.get("hidden") or []), *self._hidden]
+            given["hidden"] = [_kept_whole(each) for each in (*(given.get("hidden") or []), *self._hidden())]
         return {name: value for name, value in given.items() if value is not None}
+
+    def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
+        """Always where the connection can: without it, the options, secrets and all, would stand in a file."""
+        possible = self._connection.has_pipelining and not self._connection.become
+        return bool(possible or super()._is_pipelining_enabled(module_style, wrap_async))
 
     # --- the inventory
 
     def variable(self, name: str, host: str | None = None) -> t.Any:
         """A variable of a host (by default of the task's), templated; None where it is not set."""
-        source = self._variables["hostvars"][host or self._variables["inventory_hostname"]]
-        try:
-            return source.get(name)
-        except AnsibleError as error:
-            raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
+        host = host or self._variables["inventory_hostname"]
+        return self._resolved(host, name, self._variables["hostvars"][host].get)
 
     def variables(self, host: str) -> dict[str, t.Any]:
         """The variables of a host that our definition knows or must refuse."""
-        source = self._variables["hostvars"][host]
-        found: dict[str, t.Any] = {}
-        for name in source:
-            if definition.is_ours(name):
-                found[name] = self.variable(name, host)
-        self._hidden += [text for name in found for text in leaves(found[name]) if _vaulted(text)]
-        return found
+        raw = self._variables["hostvars"].raw_get(host)
+        self._inline_vaults.look(raw)
+        templar = self._templar.copy_with_new_env(available_variables=raw)
+        ours = [name for name in raw if definition.is_ours(name)]
+        return {name: self._resolved(host, name, lambda name: templar.template(raw[name])) for name in ours}
+
+    def _resolved(self, host: str, name: str, resolve: t.Callable[[str], t.Any]) -> t.Any:
+        try:
+            return resolve(name)
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
+
+    def _hidden(self) -> list[str]:
+        """What no module may show: the values that the inventory and its patches keep encrypted."""
+        folders = [self.inventory_dir(), *self._inventory_folders(), str(self._variables.get("playbook_dir") or "")]
+        values = [*self._inline_vaults.values, *in_files(filter(None, folders), self._loader)]
+        return list(dict.fromkeys(values + self._encrypted_patches))
+
+    def _inventory_folders(self) -> list[str]:
+        sources = [str(each) for each in self._variables.get("ansible_inventory_sources") or ()]
+        return [each if os.path.isdir(each) else os.path.dirname(each) for each in sources]
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -106,11 +124,9 @@ class ClusterAction(ActionBase):
     def read_file(self, path: str) -> str:
         """A patch file, relative to the inventory's folder; an encrypted one is decrypted, and stays hidden."""
         full = os.path.join(self.inventory_dir(), os.path.expanduser(path))
-        with open(full, "rb") as file:
-            encrypted = file.read(14) == b"$ANSIBLE_VAULT"
         text = str(self._loader.get_text_file_contents(full))
-        if encrypted:
-            self._hidden += [line.strip() for line in text.splitlines()]
+        if is_encrypted_file(full):
+            self._encrypted_patches += in_patch(text)
         return text
 
     def cluster(self) -> definition.Cluster:
@@ -170,8 +186,6 @@ def _or_fail(make: t.Callable[[], T]) -> T:
         raise AnsibleActionFail(str(error)) from error
 
 
-def _vaulted(value: str) -> bool:
-    try:
-        return VaultHelper.get_ciphertext(value, with_tags=False) is not None
-    except (AttributeError, TypeError):
-        return False
+def _kept_whole(secret: str) -> str:
+    """Ansible masks the values of secret options in all results, also within other words, as a short one would be."""
+    return secret if len(secret) >= _SHORT else f"\n\n{secret}\n\n"

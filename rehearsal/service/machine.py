@@ -20,6 +20,7 @@ from rehearsal.service.apply import apply_configuration
 from rehearsal.service.call import Answers, Call, Service, control_plane_configuration, refuse
 from rehearsal.talosconfig import client_configuration
 
+ETCD_DATA = "/var/lib/etcd/member"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 POLL = 0.1
 JUST_BOOTED = 5.0
@@ -70,6 +71,8 @@ async def memory(call: Call) -> Answers:
 
 
 async def read(call: Call) -> Answers:
+    if call.request.path == ETCD_DATA and call.node.record.etcd_data:
+        refuse(Status.UNKNOWN, "path must be a regular file")
     if call.request.path != BOOT_ID:
         refuse(Status.UNKNOWN, f"stat {call.request.path}: no such file or directory")
     yield new("common.Data", bytes=f"{call.node.record.boot_id}\n".encode())

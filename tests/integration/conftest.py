@@ -19,8 +19,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 HOMELAB = ROOT / "inventory" / "homelab"
-# Every user of simulated nodes gets a network of its own below 127.32.0.0/11.
-_networks = iter(range(32, 64))
+# Every rehearsal gets a network of its own below 127.32.0.0/11, most likely unused by other test processes.
+_networks = (f"127.{32 + os.getpid() % 32}.{number}.0/24" for number in range(256))
 
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
@@ -153,10 +153,7 @@ def make_rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[MakeR
     made: list[Rehearsal] = []
 
     def make(inventory: Path = HOMELAB, *words: str) -> Rehearsal:
-        # Addresses must not meet those of another pytest process on this machine.
-        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-        network = f"127.{next(_networks)}.{worker * 16}.0/20"
-        rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, network)
+        rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, next(_networks))
         made.append(rehearsal)
         rehearsal.up(*words)
         return rehearsal

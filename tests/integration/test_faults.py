@@ -1,0 +1,402 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every fault of the simulated nodes in every phase in which it can strike: it ends, says why, and heals.
+
+First without Ansible, each fault in each phase; at the end of the file a whole run of site.yml for each fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import types
+import typing as t
+from dataclasses import dataclass, replace
+
+import pytest
+
+from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
+from ansible_collections.homelab.talos.plugins.modules import kubeconfig
+from rehearsal.faults import FAULTS
+from tests import simulated
+from tests.simulated import SYSCTLS, Simulation, simulation
+
+from .conftest import MakeRehearsal, Rehearsal, Run
+
+# What each phase ends with while the fault lasts: the kind of the error, or "-" where the phase succeeds.
+#
+#   look new, look       the plan, of a node in maintenance and of a configured one (told in the node's entry)
+#   first, change        machine_config in maintenance, and with a change for a configured node: the fault is there
+#   in first, in change  the same, but the fault strikes with the node's answer to the apply, or in place of it
+#   bootstrap, in boot.  the same for bootstrap
+#   kubeconfig           fetching it
+#   wait                 what the wait for health says: the words in quotes are in it
+LASTING = """
+fault                            | look new         | look             | first            | in first
+refused                          | Unreachable      | Unreachable      | Unreachable      | WaitedTooLong
+no-route                         | Unreachable      | Unreachable      | Unreachable      | WaitedTooLong
+half-open                        | Unreachable      | Unreachable      | Unreachable      | WaitedTooLong
+frozen                           | NoAnswer         | NoAnswer         | NoAnswer         | WaitedTooLong
+slow                             | -                | -                | -                | -
+hang                             | NoAnswer         | NoAnswer         | NoAnswer         | NotTaken
+unknown-authority                | -                | UnknownAuthority | UnknownAuthority | UnknownAuthority
+certificate-required-broken-pipe | UnknownAuthority | ConnectionLost   | UnknownAuthority | WaitedTooLong
+permission-denied                | NotAuthorized    | NotAuthorized    | NotAuthorized    | NotAuthorized
+not-ready-to-bootstrap           | -                | -                | -                | -
+time-not-in-sync                 | -                | -                | -                | -
+already-bootstrapped             | -                | -                | -                | -
+no-quorum                        | -                | -                | -                | -
+reboot-in-call                   | Unreachable      | ConnectionLost   | -                | -
+lost-apply-answer                | -                | -                | -                | -
+old-config                       | -                | -                | -                | -
+other-machine                    | WrongMachine     | WrongMachine     | WrongMachine     | WrongMachine
+no-reboot-completes              | -                | -                | -                | -
+
+fault                            | change           | in change        | bootstrap
+refused                          | Unreachable      | WaitedTooLong    | Unreachable
+no-route                         | Unreachable      | WaitedTooLong    | Unreachable
+half-open                        | Unreachable      | WaitedTooLong    | Unreachable
+frozen                           | NoAnswer         | WaitedTooLong    | NoAnswer
+slow                             | -                | -                | -
+hang                             | NoAnswer         | NotTaken         | NoAnswer
+unknown-authority                | UnknownAuthority | UnknownAuthority | RefusedBootstrap
+certificate-required-broken-pipe | ConnectionLost   | WaitedTooLong    | ConnectionLost
+permission-denied                | NotAuthorized    | NotAuthorized    | NotAuthorized
+not-ready-to-bootstrap           | -                | -                | WaitedTooLong
+time-not-in-sync                 | -                | -                | WaitedTooLong
+already-bootstrapped             | -                | -                | WaitedTooLong
+no-quorum                        | -                | -                | WaitedTooLong
+reboot-in-call                   | -                | -                | -
+lost-apply-answer                | -                | -                | -
+old-config                       | -                | -                | -
+other-machine                    | WrongMachine     | WrongMachine     | RefusedBootstrap
+no-reboot-completes              | -                | -                | -
+
+fault                            | in bootstrap     | kubeconfig       | wait
+refused                          | WaitedTooLong    | Unreachable      | "connection refused"
+no-route                         | WaitedTooLong    | Unreachable      | "no connection"
+half-open                        | WaitedTooLong    | Unreachable      | "no connection"
+frozen                           | WaitedTooLong    | NoAnswer         | "no answer within"
+slow                             | -                | -                | -
+hang                             | WaitedTooLong    | NoAnswer         | "no answer within"
+unknown-authority                | UnknownAuthority | UnknownAuthority | "not by this cluster's PKI"
+certificate-required-broken-pipe | WaitedTooLong    | ConnectionLost   | "the connection broke"
+permission-denied                | NotAuthorized    | NotAuthorized    | "not authorized"
+not-ready-to-bootstrap           | WaitedTooLong    | -                | -
+time-not-in-sync                 | WaitedTooLong    | -                | "time is not synced"
+already-bootstrapped             | WaitedTooLong    | -                | -
+no-quorum                        | WaitedTooLong    | -                | "etcd not healthy"
+reboot-in-call                   | -                | ConnectionLost   | "the connection broke"
+lost-apply-answer                | -                | -                | -
+old-config                       | -                | -                | -
+other-machine                    | UnknownAuthority | UnknownAuthority | "another machine"
+no-reboot-completes              | -                | -                | -
+"""
+# A fault that is gone after a second is waited for, in every phase that changes something, but for these: there is no
+# reason to believe that they pass.
+NOT_WAITED_FOR = {
+    ("unknown-authority", "change"),
+    ("unknown-authority", "bootstrap"),
+    ("unknown-authority", "in bootstrap"),
+    ("certificate-required-broken-pipe", "first"),
+    ("already-bootstrapped", "bootstrap"),
+    ("already-bootstrapped", "in bootstrap"),
+    ("permission-denied", "in first"),
+    ("permission-denied", "in change"),
+    ("permission-denied", "bootstrap"),
+    ("permission-denied", "in bootstrap"),
+    ("other-machine", "first"),
+    ("other-machine", "change"),
+    ("other-machine", "bootstrap"),
+    ("other-machine", "in bootstrap"),
+}
+PHASES_WITH_PATIENCE = ("first", "in first", "change", "in change", "bootstrap", "in bootstrap")
+# A part of the matrix for every `make test`.
+USUAL = ("refused", "frozen", "hang", "unknown-authority", "reboot-in-call", "lost-apply-answer", "other-machine")
+
+# No call of the product may take longer than the sum of its upper bounds, here and under load.
+SECONDS = 25.0
+AT_ONCE = 16
+# Faults that need a reason to begin later begin with the answer to this call; the others in place of it.
+_METHODS = {"in first": "ApplyConfiguration", "in change": "ApplyConfiguration", "in bootstrap": "Bootstrap"}
+_OF_A_CALL = {"hang", "slow", "permission-denied", "reboot-in-call"}
+_OF_THE_ADDRESS = {
+    "refused",
+    "no-route",
+    "half-open",
+    "frozen",
+    "unknown-authority",
+    "certificate-required-broken-pipe",
+    "other-machine",
+}
+
+
+def _parsed(table: str) -> dict[str, dict[str, str]]:
+    """Phase, fault: what happens."""
+    found: dict[str, dict[str, str]] = {}
+    phases: list[str] = []
+    for line in filter(None, table.splitlines()):
+        name, *cells = (cell.strip() for cell in line.split("|"))
+        if name == "fault":
+            phases = cells
+            continue
+        for phase, cell in zip(phases, cells, strict=True):
+            found.setdefault(phase, {})[name] = cell
+    return found
+
+
+EXPECTED = _parsed(LASTING)
+_CELLS = [(phase, fault, cell) for phase, faults in EXPECTED.items() for fault, cell in faults.items()]
+
+
+def test_the_table_knows_every_fault_in_every_phase() -> None:
+    assert {phase: set(faults) for phase, faults in EXPECTED.items()} == {phase: set(FAULTS) for phase in EXPECTED}
+    assert len(EXPECTED) == 10
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated.hurry(monkeypatch)
+
+
+def test_a_lasting_fault() -> None:
+    _require({(phase, fault): cell for phase, fault, cell in _CELLS if fault in USUAL})
+
+
+@pytest.mark.faults
+def test_every_lasting_fault() -> None:
+    _require({(phase, fault): cell for phase, fault, cell in _CELLS if fault not in USUAL})
+
+
+@pytest.mark.faults
+def test_a_fault_that_passes() -> None:
+    patient = [cells for cells in _CELLS if cells[0] in PHASES_WITH_PATIENCE]
+    expected = {(phase, fault): cell if (fault, phase) in NOT_WAITED_FOR else "-" for phase, fault, cell in patient}
+    _require(expected, passes_after=1.0)
+
+
+def _require(expected: dict[tuple[str, str], str], passes_after: float | None = None) -> None:
+    """All at once, each on nodes of its own: most of the time is spent waiting."""
+
+    async def all_of_them() -> list[str]:
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def one(phase: str, fault: str) -> str:
+            async with at_once:
+                return await _case(phase, fault, passes_after)
+
+        return await asyncio.gather(*(one(phase, fault) for phase, fault in expected))
+
+    found = dict(zip(expected, asyncio.run(all_of_them()), strict=True))
+    wrong = [
+        f"{phase}, {fault}: expected {cell}, found {found[phase, fault]}"
+        for (phase, fault), cell in expected.items()
+        if not _is(cell, found[phase, fault])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _is(cell: str, found: str) -> bool:
+    return cell.strip('"') in found if cell.startswith('"') else found.split(":")[0] == cell
+
+
+async def _case(phase: str, fault: str, passes_after: float | None) -> str:
+    """What the phase ended with; after it, without the fault, everything must converge."""
+    async with simulation("cp", "beside") as nodes:
+        await _prepare(phase, nodes)
+        nodes.fault("cp", fault, **_words(phase, fault))
+        await asyncio.sleep(0.05)
+        if passes_after is not None:
+            faulty = nodes.fleet.nodes.values()
+            asyncio.get_running_loop().call_later(passes_after, lambda: nodes.fleet.clear_faults(faulty))
+        began = time.monotonic()
+        try:
+            found = await _PHASES[phase](nodes)
+        except TalosError as error:
+            found = _told(error)
+        took = time.monotonic() - began
+        if took > SECONDS:
+            return f"took {took:.0f} s: {found}"
+        await nodes.clear()
+        await nodes.everything()
+        again = [name for name in nodes.fleet.nodes if (await nodes.converge(name)).changed]
+        return f"changed again: {again}" if again else found
+
+
+def _words(phase: str, fault: str) -> dict[str, str]:
+    words = {"delay": "0.4"} if fault == "slow" else {}
+    method = _METHODS.get(phase)
+    if method and fault in _OF_A_CALL:
+        words["method"] = method
+    if method and fault in _OF_THE_ADDRESS:
+        words["after"] = method
+    return words
+
+
+def _told(error: TalosError) -> str:
+    """The kind, where the error says which node it is about, and what to do."""
+    if error.node != "cp":
+        return f"error without its node: {error}"
+    if not error.remedy:
+        return f"error without a remedy: {error}"
+    return f"{type(error).__name__}: {error.cause}"
+
+
+async def _prepare(phase: str, nodes: Simulation) -> None:
+    if phase in ("look", "wait", "kubeconfig"):
+        await nodes.everything()
+    elif phase not in ("look new", "first", "in first"):
+        for name in nodes.fleet.nodes:
+            await nodes.converge(name)
+
+
+async def _look(nodes: Simulation) -> str:
+    plan = await nodes.plan()
+    beside = plan.nodes["beside"]
+    assert beside.state in ("maintenance", "as-declared"), beside
+    error = plan.nodes["cp"].error
+    return _told(error) if error else "-"
+
+
+async def _first(nodes: Simulation) -> str:
+    await nodes.converge("cp")
+    return "-"
+
+
+async def _change(nodes: Simulation) -> str:
+    nodes.machine = SYSCTLS
+    await nodes.converge("cp")
+    return "-"
+
+
+async def _bootstrap(nodes: Simulation) -> str:
+    assert await nodes.bootstrap()
+    return "-"
+
+
+async def _kubeconfig(nodes: Simulation) -> str:
+    module = types.SimpleNamespace(context=lambda: nodes.context, control_planes=nodes.control_planes)
+    assert b"client-key-data" in await kubeconfig.fetch(t.cast(t.Any, module))
+    return "-"
+
+
+async def _wait(nodes: Simulation) -> str:
+    lacks = await nodes.missing()
+    return "; ".join(lacks) or "-"
+
+
+_PHASES: dict[str, t.Callable[[Simulation], t.Awaitable[str]]] = {
+    "look new": _look,
+    "look": _look,
+    "first": _first,
+    "in first": _first,
+    "change": _change,
+    "in change": _change,
+    "bootstrap": _bootstrap,
+    "in bootstrap": _bootstrap,
+    "kubeconfig": _kubeconfig,
+    "wait": _wait,
+}
+
+
+# --- runs of site.yml
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault of one node during a run of site.yml. ``said`` is empty where the run succeeds in spite of it."""
+
+    fault: str
+    said: str
+    words: tuple[str, ...] = ()
+    node: str = "talos-w2"
+    # On a running cluster, with a change that is applied by a reboot; else from maintenance on.
+    later: bool = False
+
+
+AT_APPLY = ("after=ApplyConfiguration",)
+CASES = {
+    case.fault: case
+    for case in (
+        Case("refused", "connection refused"),
+        Case("no-route", "no connection to 127"),
+        Case("half-open", "no connection to 127", AT_APPLY),
+        Case("frozen", "no answer within 10 s"),
+        Case("slow", "", ("delay=0.5",)),
+        Case("hang", "no answer within 10 s", ("method=List",)),
+        Case("unknown-authority", "not by this cluster's PKI", AT_APPLY),
+        Case("certificate-required-broken-pipe", "the connection broke", AT_APPLY),
+        Case("permission-denied", "not authorized", ("method=ApplyConfiguration",)),
+        Case("not-ready-to-bootstrap", "", ("times=2",), "talos-cp"),
+        Case("time-not-in-sync", "time is not in sync yet", (), "talos-cp"),
+        Case("already-bootstrapped", "etcd data directory is not empty", (), "talos-cp"),
+        Case("no-quorum", "etcdserver: no leader", (), "talos-cp"),
+        Case("reboot-in-call", "", ("method=ApplyConfiguration",)),
+        Case("lost-apply-answer", ""),
+        Case("old-config", "came back with its previous one", later=True),
+        Case("other-machine", "declared is d8:3a:dd:0a:10:6"),
+        Case("no-reboot-completes", "the node must answer with its new config", later=True),
+    )
+}
+NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}
+# So that a run that cannot succeed does not wait for a real boot.
+PATIENCE = "node_timeout=12 cluster_bootstrap_timeout=12 cluster_health_timeout=60"
+CHANGED = json.dumps({"cluster_patches": [{"machine": {"sysctls": {"vm.swappiness": "1"}}}]})
+REBOOTED = json.dumps({"node_apply_mode": "reboot"})
+
+
+def test_there_is_a_run_for_every_fault() -> None:
+    assert set(CASES) == set(FAULTS)
+
+
+def test_a_run_with_a_fault_on_each_of_three_nodes(make_rehearsal: MakeRehearsal) -> None:
+    usual = (CASES["refused"], replace(CASES["other-machine"], node="talos-w3"), CASES["time-not-in-sync"])
+    _run_with(usual, make_rehearsal)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_with(fault: str, make_rehearsal: MakeRehearsal) -> None:
+    _run_with([CASES[fault]], make_rehearsal)
+
+
+def _run_with(cases: t.Sequence[Case], make_rehearsal: MakeRehearsal) -> None:
+    rehearsal = make_rehearsal()
+    words = ["-e", PATIENCE]
+    if any(case.later for case in cases):
+        rehearsal.play().require_ok()
+        words += ["-e", CHANGED, "-e", REBOOTED]
+    for case in cases:
+        rehearsal.fault(case.node, case.fault, *case.words)
+    run = rehearsal.play(*words)
+    bundle = rehearsal.bundle.read_bytes()
+    _require_end(cases, run)
+    _require_others_done(cases, rehearsal)
+    rehearsal.fault("--clear")
+    time.sleep(1.5)  # a node that rebooted for ever goes on booting
+    rehearsal.play(*words).require_ok()
+    assert rehearsal.play(*words).require_ok().changed == {}
+    assert rehearsal.bundle.read_bytes() == bundle
+    rehearsal.down()
+
+
+def _require_end(cases: t.Sequence[Case], run: Run) -> None:
+    """By itself, with the exit code that fits, the failed nodes in the recap, and the cause beside each one's name."""
+    failing = {case.node: case for case in cases if case.said}
+    assert run.rc != -1, run.output
+    assert (run.rc != 0) is bool(failing), run.output
+    assert run.failed == set(failing), run.output
+    for name, case in failing.items():
+        assert any(name in line and case.said in line for line in run.output.splitlines()), (case, run.output)
+
+
+def _require_others_done(cases: t.Sequence[Case], rehearsal: Rehearsal) -> None:
+    """The failed nodes stopped nobody else, and a wrong machine got nothing."""
+    status = rehearsal.status()
+    # What goes wrong at the bootstrap comes after the config.
+    failing = {case.node for case in cases if case.said and case.node != "talos-cp"}
+    assert {name for name in NODES - failing if status[name]["stage"] == "maintenance"} == set()
+    applied = {call["node"] for call in rehearsal.calls() if call["method"] == "ApplyConfiguration"}
+    assert applied.isdisjoint(case.node for case in cases if case.fault == "other-machine")

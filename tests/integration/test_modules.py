@@ -1,0 +1,611 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each module by itself, in small playbooks, in the order of a cluster's life: what it answers, leaves, and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+from ansible_collections.homelab.talos.plugins.module_utils import _client_files
+from ansible_collections.homelab.talos.plugins.module_utils._api import Endpoint, connect
+from ansible_collections.homelab.talos.plugins.module_utils._credentials import Credentials
+from ansible_collections.homelab.talos.plugins.module_utils._errors import NotAuthorized
+from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import ADMIN, READER, SecretsBundle
+from ansible_collections.homelab.talos.plugins.plugin_utils import _cluster_action
+
+from .conftest import ROOT, MakeRehearsal, Rehearsal, Run
+from .test_secrets import small_inventory
+
+Result = dict[str, t.Any]
+Task = dict[str, t.Any]
+
+# Those that speak to nodes, or are about them.
+MODULES = sorted(
+    path.stem
+    for path in (ROOT / "plugins" / "modules").glob("*.py")
+    if "TalosModule" in path.read_text() or path.stem == "validate"
+)
+CP, WORKER = "talos-cp", "talos-w1"
+SYSCTL = {"machine": {"sysctls": {"vm.max_map_count": "262144"}}}
+DAY = datetime.timedelta(days=1)
+
+# Notes each task's result, as a callback sees it.
+CALLBACK = """\
+import json, os
+from ansible.plugins.callback import CallbackBase
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION, CALLBACK_TYPE, CALLBACK_NAME = 2.0, "notification", "notes"
+
+    def _note(self, result, failed):
+        with open(os.environ["NOTES"], "a") as file:
+            answer = {**json.loads(json.dumps(result.result, default=str)), "failed": failed}
+            file.write(json.dumps([result.task.get_name(), result.host.get_name(), answer]) + "\\n")
+
+    def v2_runner_on_ok(self, result):
+        self._note(result, False)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._note(result, True)
+"""
+
+
+class Bench(Rehearsal):
+    """A rehearsal that runs single modules."""
+
+    def __init__(self, rehearsal: Rehearsal, folder: Path) -> None:
+        super().__init__(rehearsal.state, rehearsal.inventory, rehearsal.network)
+        self.folder = folder
+        self.last = Run(0, "")
+        (folder / "callback").mkdir()
+        (folder / "callback" / "notes.py").write_text(CALLBACK)
+
+    def environment(self) -> dict[str, str]:
+        more = {"ANSIBLE_CALLBACK_PLUGINS": str(self.folder / "callback"), "NOTES": str(self.folder / "notes")}
+        return {**super().environment(), **more}
+
+    def tasks(self, *tasks: Task, hosts: str = CP, words: t.Sequence[str] = (), **play: t.Any) -> list[Result]:
+        """The results of these tasks on one host; those of others are in ``results``. A failed task ends nothing."""
+        named = [{"ignore_errors": True, **task, "name": str(index)} for index, task in enumerate(tasks)]
+        playbook = self.folder / "playbook.yml"
+        playbook.write_text(json.dumps([{"hosts": hosts, "gather_facts": False, **play, "tasks": named}]))
+        notes = self.folder / "notes"
+        notes.write_text("")
+        self.last = self.play(*words, playbook=str(playbook), password="--no-password" not in words)
+        self.results: dict[str, list[Result]] = {}
+        for line in notes.read_text().splitlines():
+            _task, host, result = json.loads(line)
+            self.results.setdefault(host, []).append(result)
+        return next(iter(self.results.values()), [])
+
+    def play(self, *words: str, playbook: str = "site.yml", password: bool = True) -> Run:
+        return super().play(*(word for word in words if word != "--no-password"), playbook=playbook, password=password)
+
+    def decrypted(self, path: Path | None = None) -> SecretsBundle:
+        password = (self.state / "vault-password").read_bytes().strip()
+        content = VaultLib([("default", VaultSecret(password))]).decrypt((path or self.bundle).read_bytes())
+        return SecretsBundle.parse(content)
+
+    def talosctl(self, *words: str) -> str:
+        done = subprocess.run([self.state / "bin" / "talosctl", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def methods(self) -> set[tuple[str, str]]:
+        return {(call["node"], call["method"].rsplit("/", 1)[-1]) for call in self.calls()}
+
+    @property
+    def address(self) -> str:
+        return next(str(node["address"]) for name, node in self.status().items() if name == CP)
+
+
+def changed(results: t.Sequence[Result]) -> list[bool]:
+    return [bool(each.get("changed")) for each in results]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(scope="module")
+def bench(make_rehearsal: MakeRehearsal, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("bench")
+    return Bench(make_rehearsal(small_inventory(folder)), folder)
+
+
+@pytest.fixture(scope="module")
+def other(bench: Bench) -> Path:
+    """Machine configs of another cluster: control plane, worker."""
+    folder = bench.folder / "other"
+    folder.mkdir()
+    bundle = folder / "bundle.yaml"
+    bundle.write_text(bench.talosctl("gen", "secrets", "-o", "-"))
+    for kind in ("controlplane", "worker"):
+        words = ("gen", "config", "other", "https://192.0.2.1:6443", "--with-secrets", str(bundle), "-t", kind)
+        (folder / f"{kind}.yaml").write_text(bench.talosctl(*words, "-o", "-"))
+    return folder
+
+
+# --- before the first run
+
+
+def test_secrets_need_a_password_before_anything_is_made(bench: Bench) -> None:
+    (result,) = bench.tasks({"homelab.talos.secrets": {}}, words=["--no-password"])
+    assert result["failed"]
+    assert "--vault-password-file FILE" in result["msg"]
+    assert not bench.bundle.exists()
+    assert bench.calls() == []
+
+
+def test_a_look_before_the_first_run_makes_nothing(bench: Bench) -> None:
+    run = bench.play("--check", "--diff").require_ok()
+    assert run.changed == {CP: 6, WORKER: 1}
+    assert not bench.bundle.exists()
+    assert list(bench.admin_dir.iterdir()) == []
+    assert {node["stage"] for node in bench.status().values()} == {"maintenance"}
+
+
+def test_two_runs_at_once_make_one_bundle(bench: Bench) -> None:
+    slow = bench.folder / "slow-talosctl"
+    slow.write_text(f'#!/bin/sh\n[ "$2" = secrets ] && sleep 3\nexec "{bench.state}/bin/talosctl" "$@"\n')
+    slow.chmod(0o755)
+    playbook = bench.folder / "secrets.yml"
+    playbook.write_text(json.dumps([{"hosts": CP, "gather_facts": False, "tasks": [{"homelab.talos.secrets": {}}]}]))
+    argv = bench.argv("-e", f"tool_talosctl_path={slow}", playbook=str(playbook))
+    both = [
+        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=bench.environment()) for _ in range(2)
+    ]
+    ended = [(process.communicate()[0], process.returncode) for process in both]
+    assert sorted(rc for _output, rc in ended) == [0, 2]
+    loser = next(output for output, rc in ended if rc)
+    assert "was made by another run in the meantime. Run again" in loser
+    assert bench.bundle.read_text().startswith("$ANSIBLE_VAULT;")
+    assert os.listdir(bench.bundle.parent) == [bench.bundle.name]
+    bench.decrypted()
+
+
+def test_node_info_and_wait_in_maintenance(bench: Bench) -> None:
+    wait = {"homelab.talos.wait": {"until": "maintenance", "timeout": 20}}
+    late = {"homelab.talos.wait": {"until": "configured", "timeout": 1}}
+    results = bench.tasks(wait, late, {"homelab.talos.node_info": {}}, {"homelab.talos.plan": {}}, hosts="talos")
+    assert results[0]["missing"] == []
+    assert results[1]["failed"]
+    assert f"{WORKER}: it is in maintenance" in results[1]["missing"]
+    assert "not configured within 1 s" in results[1]["msg"]
+    assert f"{WORKER}: it is in maintenance" in results[1]["msg"]
+    facts = results[2]["ansible_facts"]["talos"]
+    assert (facts["reachable"], facts["maintenance"], facts["stage"]) == (True, True, "maintenance")
+    assert facts["macs"] == ["d8:3a:dd:0a:10:60"]
+    assert facts["version"] == "v1.14.2"
+    assert facts["disks"]
+    assert facts["etcd"] == {}
+    states = {name: node["state"] for name, node in results[3]["nodes"].items()}
+    assert states == {CP: "maintenance", WORKER: "maintenance"}
+    assert results[3]["due"]["talosconfig"] == "there is none yet"
+
+
+def test_a_machine_config_is_rendered_into_a_private_file_and_no_node_hears_of_it(bench: Bench) -> None:
+    dest = bench.folder / "rendered" / "node.yaml"
+    render = {"homelab.talos.machine_config": {"state": "rendered", "dest": str(dest)}}
+    bench.forget_calls()
+    first, second, third = bench.tasks({**render, "check_mode": True}, {**render, "check_mode": True}, render)
+    assert changed([first, second, third]) == [True, True, True]
+    assert mode(dest) == 0o600
+    assert mode(dest.parent) == 0o700
+    documents = list(yaml.safe_load_all(dest.read_text()))
+    assert documents[0]["machine"]["type"] == "controlplane"
+    assert documents[0]["machine"]["token"] == bench.decrypted().as_dict()["trustdinfo"]["token"]
+    dest.chmod(0o644)
+    again, without = bench.tasks(render, {"homelab.talos.machine_config": {"state": "rendered"}})
+    assert again["changed"], "others could read it"
+    assert mode(dest) == 0o600
+    assert "state is rendered but all of the following are missing: dest" in without["msg"]
+    assert changed(bench.tasks(render)) == [False]
+    assert bench.calls() == []
+
+
+# --- the bundle of an existing cluster
+
+
+def test_a_bundle_is_adopted_once_and_for_all(bench: Bench, other: Path) -> None:
+    records = bench.folder / "adopted"
+    file = records / "secrets.vault.yml"
+    adopt = {"homelab.talos.secrets": {"adopt_from": str(other / "controlplane.yaml")}}
+    missing = {"homelab.talos.secrets": {"adopt_from": str(other / "none.yaml")}}
+    worker = {"homelab.talos.secrets": {"adopt_from": str(other / "worker.yaml")}}
+    words = ["-e", f"cluster_records_dir={records}"]
+    check, absent, wrong = bench.tasks({**adopt, "check_mode": True}, missing, worker, words=words)
+    assert check["changed"]
+    assert absent["failed"]
+    assert "none.yaml" in absent["msg"]
+    assert wrong["failed"]
+    assert not file.exists()
+
+    results = bench.tasks(adopt, adopt, {"homelab.talos.secrets": {}}, words=words)
+    assert changed(results) == [True, False, False]
+    assert {each["path"] for each in results} == {str(file)}
+    assert mode(file) == 0o600
+    made = yaml.safe_load((other / "bundle.yaml").read_text())
+    adopted = bench.decrypted(file).as_dict()
+    assert adopted["certs"] == made["certs"]
+    assert adopted["cluster"] == made["cluster"]
+    assert adopted["trustdinfo"] == made["trustdinfo"]
+    assert adopted["secrets"] == made["secrets"]
+
+    before = file.read_bytes()
+    third = bench.folder / "third.yaml"
+    bundle = bench.folder / "third-bundle.yaml"
+    bundle.write_text(bench.talosctl("gen", "secrets", "-o", "-"))
+    config = ("gen", "config", "third", "https://192.0.2.1:6443", "--with-secrets", str(bundle), "-t", "controlplane")
+    third.write_text(bench.talosctl(*config, "-o", "-"))
+    (refused,) = bench.tasks({"homelab.talos.secrets": {"adopt_from": str(third)}}, words=words)
+    assert refused["failed"]
+    assert "another cluster" in refused["msg"]
+    assert file.read_bytes() == before
+
+
+def test_a_vaulted_config_is_adopted_and_a_broken_one_is_not_quoted(bench: Bench, other: Path) -> None:
+    password = (bench.state / "vault-password").read_bytes().strip()
+    text = (other / "controlplane.yaml").read_text()
+    sealed = bench.folder / "sealed.yaml"
+    sealed.write_bytes(VaultLib([("default", VaultSecret(password))]).encrypt(text))
+    token = yaml.safe_load((other / "bundle.yaml").read_text())["trustdinfo"]["token"]
+    broken = bench.folder / "broken.yaml"
+    broken.write_text(text.replace("    token:", f"    tokn: {token}\n    token:", 1))
+    records = bench.folder / "sealed"
+    tasks = [{"homelab.talos.secrets": {"adopt_from": str(path)}} for path in (broken, sealed)]
+    failed, made = bench.tasks(*tasks, words=["-e", f"cluster_records_dir={records}", "-vvv"])
+    assert failed["failed"]
+    assert "tokn: <hidden>" in failed["msg"]
+    assert made["changed"]
+    assert token not in bench.last.output
+
+
+# --- a running cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(bench: Bench) -> Bench:
+    bench.play().require_ok()
+    return bench
+
+
+def test_node_info_of_a_running_and_of_a_lost_node(cluster: Bench) -> None:
+    cluster.command("power", WORKER, "off")
+    try:
+        cluster.tasks(
+            {"homelab.talos.node_info": {}},
+            {"homelab.talos.plan": {}, "run_once": True},
+            {"homelab.talos.wait": {"until": "running", "timeout": 1}, "run_once": True},
+            hosts="talos",
+        )
+        lost = cluster.results[WORKER][0]["ansible_facts"]["talos"]
+    finally:
+        cluster.command("power", WORKER, "on")
+    facts = cluster.results[CP][0]["ansible_facts"]["talos"]
+    results = cluster.results[CP]
+    assert (facts["reachable"], facts["maintenance"], facts["stage"], facts["ready"]) == (True, False, "running", True)
+    assert facts["hostname"] == CP
+    assert facts["etcd"]["errors"] == []
+    assert facts["services"]["etcd"] == {"state": "Running", "healthy": True}
+    assert facts["change_pending"] is False
+    assert (lost["reachable"], lost["maintenance"]) == (False, False)
+    assert WORKER in lost["error"]
+    assert results[1]["nodes"][WORKER]["state"] == "unreachable"
+    assert results[1]["nodes"][CP]["state"] == "as-declared"
+    assert any(line.startswith(f"{WORKER}: unreachable, a run would fail") for line in results[1]["summary"])
+    assert results[2]["failed"]
+    assert [line.split(":")[0] for line in results[2]["missing"]] == [WORKER]
+    (healthy,) = cluster.tasks({"homelab.talos.wait": {"timeout": 30}}, hosts="talos")
+    assert not healthy["failed"]
+
+
+def test_facts_are_gathered_as_those_of_any_host(cluster: Bench) -> None:
+    """As the documentation of node_info shows it."""
+    texts = importlib.import_module("ansible_collections.homelab.talos.plugins.modules.node_info").EXAMPLES
+    example = next(each for each in yaml.safe_load(texts) if "hosts" in each)
+    defaults = example["module_defaults"]
+    defaults["homelab.talos.node_info"]["talosconfig"] = str(cluster.admin_dir / "talosconfig.reader")
+    message = "{{ ansible_facts.talos.stage }} {{ ansible_facts.talos.version }}"
+    play = {name: example[name] for name in ("gather_facts", "vars", "module_defaults")}
+    *_facts, shown = cluster.tasks({"ansible.builtin.debug": {"msg": message}}, **play)
+    assert shown["msg"] == "running v1.14.2"
+
+
+def test_a_reader_may_look_and_reads_no_machine_config(cluster: Bench) -> None:
+    reader, admin = cluster.admin_dir / "talosconfig.reader", cluster.admin_dir / "talosconfig"
+    tasks = [{"homelab.talos.node_info": {"talosconfig": str(path)}} for path in (reader, admin)]
+    by_reader, by_admin = (each["ansible_facts"]["talos"] for each in cluster.tasks(*tasks))
+    assert (by_reader["stage"], by_reader["change_pending"]) == ("running", None)
+    assert (by_admin["stage"], by_admin["change_pending"]) == ("running", False)
+
+    async def configs(path: Path) -> bytes:
+        context = Credentials.from_talosconfig(path.read_bytes()).ssl_context()
+        async with connect(Endpoint(CP, cluster.address), context) as node:
+            return (await node.machine_configs()).active
+
+    assert b"machine:" in asyncio.run(configs(admin))
+    with pytest.raises(NotAuthorized):
+        asyncio.run(configs(reader))
+
+
+@pytest.mark.skipif(not os.environ.get("REHEARSAL_TALOSCTL"), reason="REHEARSAL_TALOSCTL names no real talosctl")
+def test_the_real_talosctl_takes_the_talosconfigs(cluster: Bench) -> None:
+    def get(role: str) -> subprocess.CompletedProcess[str]:
+        talosctl, path = os.environ["REHEARSAL_TALOSCTL"], cluster.admin_dir / role
+        argv = [talosctl, "--talosconfig", path, "get", "machineconfig", "-o", "yaml"]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+    assert "type: controlplane" in get("talosconfig").stdout
+    refused = get("talosconfig.reader")
+    assert refused.returncode != 0
+    assert "PermissionDenied" in refused.stderr
+
+
+def test_a_talosconfig_is_made_again_when_it_must_be(cluster: Bench) -> None:
+    path = cluster.admin_dir / "talosconfig"
+    task = {"homelab.talos.client_config": {}}
+    path.unlink()
+    check, made, again, longer = cluster.tasks(
+        {**task, "check_mode": True},
+        task,
+        task,
+        {"homelab.talos.client_config": {"renew_before": 400}},
+    )
+    assert check["changed"]
+    assert (made["changed"], made["reason"], made["path"]) == (True, "there is none yet", str(path))
+    assert (again["changed"], again["reason"]) == (False, "")
+    assert longer["reason"].startswith("its certificate ends on")
+    assert Credentials.from_talosconfig(path.read_bytes()).roles == (ADMIN,)
+
+    path.chmod(0o640)
+    (mended,) = cluster.tasks(task)
+    assert mended["reason"] == "others can read it"
+    assert mode(path) == 0o600
+
+    # Of another role, and then of another PKI.
+    bundle = cluster.decrypted()
+    wrong = bundle.issue("os:operator", 90 * DAY)
+    path.write_bytes(_client_files.talosconfig("homelab", [cluster.address], [cluster.address], wrong))
+    (mended,) = cluster.tasks(task)
+    assert mended["reason"] == "its role is os:operator"
+    foreign = SecretsBundle.parse(cluster.talosctl("gen", "secrets", "-o", "-")).issue(ADMIN, 90 * DAY)
+    path.write_bytes(_client_files.talosconfig("homelab", [cluster.address], [cluster.address], foreign))
+    before = path.read_bytes()
+    (look,) = cluster.tasks({**task, "check_mode": True})
+    assert look["reason"] == "it is of another PKI"
+    assert path.read_bytes() == before
+    elsewhere = [{"name": CP, "address": "192.0.2.7"}]
+    mended, moved, back = cluster.tasks(task, {"homelab.talos.client_config": {"control_planes": elsewhere}}, task)
+    assert mended["reason"] == "it is of another PKI"
+    assert moved["reason"] == back["reason"] == "its context, endpoints or nodes are others"
+    assert Credentials.from_talosconfig(path.read_bytes()).ca == bundle.talos_ca
+
+
+def test_a_kubeconfig_is_fetched_when_it_must_be_and_is_never_half_written(cluster: Bench) -> None:
+    path = cluster.admin_dir / "kubeconfig"
+    task = {"homelab.talos.kubeconfig": {}}
+    path.unlink()
+    check, made, again = cluster.tasks({**task, "check_mode": True}, task, task)
+    assert check["changed"]
+    assert made["reason"] == "there is none yet"
+    assert not again["changed"]
+    assert mode(path) == 0o600
+    good = path.read_text()
+    assert yaml.safe_load(good)["clusters"][0]["cluster"]["server"] == f"https://{cluster.address}:6443"
+
+    path.write_text(good.replace(f"{cluster.address}:6443", "192.0.2.9:6443"))
+    (mended,) = cluster.tasks(task)
+    assert mended["reason"] == "its server is https://192.0.2.9:6443"
+    content = yaml.safe_load(good)
+    etcd_ca = cluster.decrypted().as_dict()["certs"]["etcd"]["crt"]
+    content["clusters"][0]["cluster"]["certificate-authority-data"] = etcd_ca
+    path.write_text(yaml.safe_dump(content))
+    path.chmod(0o644)
+    broken = path.read_bytes()
+    cluster.fault(CP, "permission-denied", "method=Kubeconfig")
+    failed, late = cluster.tasks(task, {"homelab.talos.kubeconfig": {"renew_before": 4000}})
+    cluster.fault("--clear")
+    assert failed["failed"]
+    assert CP in failed["msg"]
+    assert "kubeconfig" in failed["msg"]
+    assert late["failed"]
+    assert path.read_bytes() == broken
+    assert sorted(os.listdir(cluster.admin_dir)) == ["cache", "kubeconfig", "talosconfig", "talosconfig.reader"]
+    mended, late = cluster.tasks(task, {"homelab.talos.kubeconfig": {"renew_before": 4000}})
+    assert mended["reason"] == "it is of another PKI"
+    assert late["reason"].startswith("its certificate ends on")
+    path.chmod(0o644)
+    by_talosconfig = {"homelab.talos.kubeconfig": {"talosconfig": str(cluster.admin_dir / "talosconfig")}}
+    mended, again = cluster.tasks(by_talosconfig, by_talosconfig)
+    assert mended["reason"] == "others can read it"
+    assert not again["changed"]
+
+
+def test_a_plan_names_each_state(cluster: Bench, other: Path) -> None:
+    plan = {"homelab.talos.plan": {}, "run_once": True}
+
+    def look(*words: str) -> Result:
+        (result,) = cluster.tasks(plan, hosts="talos", words=words)
+        return result
+
+    def states(result: Result) -> dict[str, str]:
+        return {name: node["state"] for name, node in result["nodes"].items()}
+
+    patched = json.dumps({"group_patches": {"workers": [SYSCTL]}})
+    found = look("-e", patched)
+    assert states(found) == {CP: "as-declared", WORKER: "differs"}
+    (difference,) = found["nodes"][WORKER]["differences"]
+    assert (difference["document"], difference["path"]) == ("v1alpha1", "machine.sysctls")
+    assert found["nodes"][WORKER]["would"] == "apply the machine config"
+    assert not found["healthy"]
+
+    staged = {"homelab.talos.machine_config": {"mode": "staged"}}
+    cluster.tasks(staged, staged, hosts=WORKER, words=["-e", patched])
+    assert changed(cluster.results[WORKER]) == [True, False]
+    assert states(look("-e", patched)) == {CP: "as-declared", WORKER: "pending-reboot"}
+    cluster.tasks({"homelab.talos.machine_config": {}}, hosts=WORKER)
+    assert look()["healthy"]
+
+    records = cluster.folder / "foreign"
+    adopt = {"homelab.talos.secrets": {"adopt_from": str(other / "controlplane.yaml")}}
+    cluster.tasks(adopt, words=["-e", f"cluster_records_dir={records}"])
+    foreign = look("-e", f"cluster_records_dir={records}")
+    assert states(foreign) == {CP: "foreign-pki", WORKER: "foreign-pki"}
+    assert "not by this cluster's PKI" in foreign["nodes"][CP]["error"]
+
+    cluster.fault(WORKER, "other-machine")
+    wrong = look()
+    cluster.fault("--clear")
+    assert states(wrong) == {CP: "as-declared", WORKER: "wrong-machine"}
+    assert wrong["nodes"][WORKER]["would"] == "fail"
+
+
+def test_validate_touches_nothing_and_says_all_at_once(cluster: Bench) -> None:
+    cluster.forget_calls()
+    (good,) = cluster.tasks({"homelab.talos.validate": {}})
+    assert (good["changed"], good["nodes"]) == (False, 2)
+    (bad,) = cluster.tasks({"homelab.talos.validate": {}}, words=["-e", "node_board=rpi_6 cluster_endpoint=talos-cp"])
+    assert bad["failed"]
+    assert "node_board is rpi_6: choose one of" in bad["msg"]
+    assert "cluster_endpoint is talos-cp" in bad["msg"]
+    assert cluster.calls() == []
+
+
+def test_what_the_admin_host_lacks_is_said_with_the_command_that_installs_it(cluster: Bench) -> None:
+    venv = cluster.folder / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    words = ["-e", f"ansible_python_interpreter={venv}/bin/python"]
+    (result,) = cluster.tasks({"homelab.talos.plan": {}}, words=words)
+    assert result["failed"]
+    assert f"{venv}/bin/python -m pip install PyYAML cryptography protobuf grpclib" in result["msg"]
+    assert len(result["msg"].splitlines()) == 1
+    assert "Traceback" not in cluster.last.output
+    nowhere = ["-e", "ansible_python_interpreter=/nowhere/venv/bin/python"]
+    (result,) = cluster.tasks({"homelab.talos.plan": {}}, words=nowhere)
+    assert result["failed"]
+    assert "/nowhere/venv/bin/python" in result["msg"]
+
+
+def test_the_readers_talosconfig_is_another_file(cluster: Bench) -> None:
+    path = cluster.admin_dir / "talosconfig.reader"
+    path.unlink()
+    task = {"homelab.talos.client_config": {"role": "reader"}}
+    made, again = cluster.tasks(task, task)
+    assert (made["changed"], made["path"], again["changed"]) == (True, str(path), False)
+    assert Credentials.from_talosconfig(path.read_bytes()).roles == (READER,)
+    assert mode(path) == 0o600
+
+
+# --- without nodes
+
+
+def test_a_long_wait_tells_what_is_missing_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    action = _cluster_action.ClusterAction.__new__(_cluster_action.ClusterAction)
+    action._variables = {"inventory_hostname": CP}
+    calls: list[Result] = []
+
+    def call(arguments: Result) -> Result:
+        calls.append(arguments)
+        return {"waiting": "talos-w1: it is in maintenance"} if len(calls) < 3 else {"missing": []}
+
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setattr(action, "call", call)
+    monkeypatch.setattr(_cluster_action.display, "display", lambda text, stderr: told.append((text, stderr)))
+    assert action.call_in_steps({"until": "ready"}, 40.0) == {"missing": []}
+    assert [(each["step"], each["waited"], each["last"]) for each in calls] == [
+        (15, 0.0, False),
+        (15, 15.0, False),
+        (10.0, 30.0, True),
+    ]
+    assert told == [
+        (f"[{CP}] 15 s of 40 s: talos-w1: it is in maintenance", True),
+        (f"[{CP}] 30 s of 40 s: talos-w1: it is in maintenance", True),
+    ]
+
+
+@pytest.fixture(scope="module")
+def documentation() -> dict[str, t.Any]:
+    names = [f"homelab.talos.{name}" for name in MODULES]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    argv = [str(Path(sys.executable).parent / "ansible-doc"), "-t", "module", "-j", *names]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return {name: json.loads(done.stdout)[f"homelab.talos.{name}"] for name in MODULES}
+
+
+class _Specified(Exception):
+    pass
+
+
+def _argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+    module = importlib.import_module(f"ansible_collections.homelab.talos.plugins.modules.{name}")
+    if not hasattr(module, "main"):
+        return {}
+    found: list[Result] = []
+
+    def specified(argument_spec: Result, **_rest: t.Any) -> t.NoReturn:
+        found.append(argument_spec)
+        raise _Specified
+
+    monkeypatch.setattr(module, "TalosModule", specified)
+    with pytest.raises(_Specified):
+        module.main()
+    return found[0]
+
+
+def _same_options(spec: Result, documented: Result) -> None:
+    assert set(spec) == set(documented)
+    for name, option in spec.items():
+        told = documented[name]
+        assert told.get("type", "str") == option.get("type", "str"), name
+        assert told.get("default") == option.get("default"), name
+        assert bool(told.get("required")) == bool(option.get("required")), name
+        assert told.get("choices") == option.get("choices"), name
+        _same_options(option.get("options") or {}, told.get("suboptions") or {})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_documentation_is_what_the_module_and_its_action_take(
+    name: str, documentation: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc = documentation[name]["doc"]
+    spec = _argument_spec(name, monkeypatch)
+    _same_options(spec, doc.get("options") or {})
+    action = importlib.import_module(f"ansible_collections.homelab.talos.plugins.action.{name}").ActionModule
+    assert action.supplies <= set(spec)
+    texts = {option: " ".join(_texts(told["description"])) for option, told in (doc.get("options") or {}).items()}
+    filled = {option for option, text in texts.items() if "y default" in text or "action plugin fills" in text}
+    assert action.supplies <= filled
+    # A task may give less than the module requires only where the action fills it in.
+    assert {option for option, told in spec.items() if told.get("required")} <= action.supplies
+    # What holds secrets is marked, or Ansible prints it at -vvv.
+    for option in ("secrets", "hidden", "control_plane_config", "transit_key"):
+        assert spec.get(option, {"no_log": True})["no_log"]
+    assert documentation[name]["examples"]
+    assert documentation[name]["return"]
+
+
+def _texts(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def test_every_module_has_an_action_and_is_in_the_action_group() -> None:
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())
+    assert set(MODULES) <= set(runtime["action_groups"]["talos"])
+    assert set(MODULES) <= {path.stem for path in (ROOT / "plugins" / "action").glob("*.py")}

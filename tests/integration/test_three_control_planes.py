@@ -1,0 +1,181 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Three control planes: one at a time, with one of them off, new, or of another etcd cluster."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import typing as t
+
+import pytest
+
+from .conftest import MakeRehearsal, Rehearsal, three_control_planes
+
+CONTROL_PLANES = ["talos-cp", "talos-w1", "talos-w2"]
+WORKERS = ["talos-w3", "talos-w4"]
+NODES = {*CONTROL_PLANES, *WORKERS}
+# Much shorter than the 20 minutes for which a healthy cluster is waited for by default.
+QUICK = ["-e", "node_etcd_timeout=5 node_timeout=30 cluster_bootstrap_timeout=30"]
+
+
+def sysctl(value: int) -> list[str]:
+    patch = {"machine": {"sysctls": {"vm.max_map_count": str(value)}}}
+    return ["-e", json.dumps({"cluster_patches": [patch]})]
+
+
+@pytest.fixture(scope="module")
+def cluster(make_rehearsal: MakeRehearsal, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """The inventory alone; the tests are in the order of the cluster's life."""
+    return make_rehearsal(three_control_planes(tmp_path_factory.mktemp("inventory")))
+
+
+@pytest.fixture
+def healthy(cluster: Rehearsal) -> Rehearsal:
+    """The same, whichever tests ran before."""
+    if voters(cluster) != set(CONTROL_PLANES):
+        cluster.play(*QUICK, *sysctl(2)).require_ok()
+    return cluster
+
+
+def voters(rehearsal: Rehearsal) -> set[str]:
+    return {name for name, node in rehearsal.status().items() if node["etcd"] == "voter"}
+
+
+def clusters(rehearsal: Rehearsal) -> list[set[str]]:
+    """The members of each etcd cluster."""
+    found = json.loads((rehearsal.state / "etcd.json").read_text())
+    return [{member["node"] for member in each["members"]} for each in found]
+
+
+def methods(rehearsal: Rehearsal, *names: str) -> list[tuple[str, str]]:
+    calls = rehearsal.calls()
+    return [(call["method"], call["node"]) for call in calls if call["method"] in names]
+
+
+def reflash(rehearsal: Rehearsal, name: str) -> None:
+    """A new card: nothing is left on the node, and etcd was not told."""
+    rehearsal.down()
+    path = rehearsal.state / "nodes" / f"{name}.json"
+    node = json.loads(path.read_text())
+    node |= dict.fromkeys(("active", "stored", "previous", "rollback_to"), "")
+    node |= {"active_version": 0, "stored_version": 0, "etcd_data": False}
+    path.write_text(json.dumps(node))
+    rehearsal.up()
+
+
+def test_at_first_with_one_control_plane_off_the_rest_is_done(cluster: Rehearsal) -> None:
+    """Without it nobody knows whether it has members, so nothing is bootstrapped: the run says so, and ends."""
+    cluster.command("power", "talos-w1", "off")
+    began = time.monotonic()
+    run = cluster.play(*QUICK)
+    assert time.monotonic() - began < 120
+    assert run.rc not in (0, -1)
+    assert run.failed == {"talos-w1", "talos-cp"}
+    assert "talos-w1 does not tell whether it has etcd members" in run.output
+    stages = {name: node["stage"] for name, node in cluster.status().items()}
+    assert {name for name, stage in stages.items() if stage == "maintenance"} == set()
+    assert stages["talos-w1"] == "off"
+    assert methods(cluster, "Bootstrap") == []
+    assert "Wait until all nodes are ready" not in run.output
+
+
+def test_after_power_on_a_run_finishes_the_cluster(cluster: Rehearsal) -> None:
+    cluster.command("power", "talos-w1", "on")
+    cluster.play(*QUICK).require_ok()
+    assert voters(cluster) == set(CONTROL_PLANES)
+    assert clusters(cluster) == [set(CONTROL_PLANES)]
+    assert methods(cluster, "Bootstrap") == [("Bootstrap", "talos-cp")]
+    assert cluster.play(*QUICK).require_ok().changed == {}
+
+
+def test_control_planes_are_changed_one_at_a_time_with_a_look_at_etcd_between(cluster: Rehearsal) -> None:
+    cluster.forget_calls()
+    run = cluster.play(*QUICK, *sysctl(1), "-e", "node_apply_mode=reboot").require_ok()
+    assert run.changed == dict.fromkeys(NODES, 1)
+    done = methods(cluster, "ApplyConfiguration", "Reboot", "EtcdMemberList", "EtcdStatus")
+    events = [(method, node) for method, node in done if node in CONTROL_PLANES]
+    applied = [index for index, (method, _) in enumerate(events) if method == "ApplyConfiguration"]
+    assert [events[index][1] for index in applied] == CONTROL_PLANES
+    for before, after in itertools.pairwise(applied):
+        node, between = events[before][1], events[before:after]
+        assert ("Reboot", node) in between
+        # After the reboot the changed node itself told that its etcd is healthy, before the next was touched.
+        assert ("EtcdStatus", node) in between[between.index(("Reboot", node)) :]
+    assert voters(cluster) == set(CONTROL_PLANES)
+    assert cluster.play(*QUICK, *sysctl(1), "-e", "node_apply_mode=reboot").require_ok().changed == {}
+
+
+def test_on_day_two_with_one_control_plane_off_the_workers_are_changed(cluster: Rehearsal) -> None:
+    """The other control planes are left as they are: etcd can spare none of them."""
+    cluster.command("power", "talos-w2", "off")
+    before = cluster.configs()
+    began = time.monotonic()
+    run = cluster.play(*QUICK, *sysctl(2))
+    assert time.monotonic() - began < 120
+    assert run.rc not in (0, -1)
+    assert run.failed == set(CONTROL_PLANES)
+    assert run.changed == dict.fromkeys(WORKERS, 1)
+    assert "member talos-w2 does not answer" in run.output
+    after = cluster.configs()
+    assert {name for name in NODES if before[name] != after[name]} == set(WORKERS)
+    cluster.command("power", "talos-w2", "on")
+    run = cluster.play(*QUICK, *sysctl(2), "-e", "node_etcd_timeout=60").require_ok()
+    assert run.changed == dict.fromkeys(CONTROL_PLANES, 1)
+    assert cluster.play(*QUICK, *sysctl(2)).require_ok().changed == {}
+
+
+@pytest.mark.faults
+def test_on_day_two_without_a_change_one_control_plane_off_is_the_only_failure(healthy: Rehearsal) -> None:
+    healthy.command("power", "talos-w2", "off")
+    began = time.monotonic()
+    run = healthy.play(*QUICK, *sysctl(2))
+    assert time.monotonic() - began < 120
+    assert run.rc not in (0, -1)
+    assert run.failed == {"talos-w2"}
+    assert run.changed == {}
+    healthy.command("power", "talos-w2", "on")
+    assert healthy.play(*QUICK, *sysctl(2)).require_ok().changed == {}
+
+
+@pytest.mark.parametrize("name", ["talos-cp", pytest.param("talos-w1", marks=pytest.mark.faults)])
+def test_a_control_plane_with_a_new_card_joins_the_others(healthy: Rehearsal, name: str) -> None:
+    """Its member from before is still listed: Talos replaces it. The designated one must not bootstrap again."""
+    bundle = healthy.bundle.read_bytes()
+    [identity] = json.loads((healthy.state / "etcd.json").read_text())
+    reflash(healthy, name)
+    healthy.forget_calls()
+    run = healthy.play(*QUICK, *sysctl(2), "-e", "node_etcd_timeout=60").require_ok()
+    assert run.changed == {name: 1}
+    assert methods(cluster, "Bootstrap") == []
+    assert voters(healthy) == set(CONTROL_PLANES)
+    [after] = json.loads((healthy.state / "etcd.json").read_text())
+    assert after["id"] == identity["id"]
+    assert len(after["members"]) == 3
+    assert healthy.bundle.read_bytes() == bundle
+    assert healthy.play(*QUICK, *sysctl(2)).require_ok().changed == {}
+
+
+@pytest.mark.faults
+def test_a_new_designated_control_plane_alone_is_not_bootstrapped_beside_two_that_are_off(healthy: Rehearsal) -> None:
+    reflash(cluster, "talos-cp")
+    for name in ("talos-w1", "talos-w2"):
+        healthy.command("power", name, "off")
+    healthy.forget_calls()
+    run = healthy.play(*QUICK, *sysctl(2))
+    assert run.rc not in (0, -1)
+    assert run.failed >= {"talos-w1", "talos-w2", "talos-cp"}
+    assert methods(cluster, "Bootstrap") == []
+    for name in ("talos-w1", "talos-w2"):
+        healthy.command("power", name, "on")
+    healthy.play(*QUICK, *sysctl(2), "-e", "node_etcd_timeout=60").require_ok()
+    assert clusters(healthy) == [set(CONTROL_PLANES)]
+    assert voters(healthy) == set(CONTROL_PLANES)
+
+
+def test_nothing_of_it_was_done_twice(cluster: Rehearsal) -> None:
+    before: t.Mapping[str, str] = cluster.configs()
+    assert cluster.play(*QUICK, *sysctl(2)).require_ok().changed == {}
+    assert cluster.configs() == before

@@ -1,0 +1,514 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One node to its declared config, in every mode, and never the wrong node. Faults are in test_faults.py."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.talos.plugins.module_utils import _observation as observation
+from ansible_collections.homelab.talos.plugins.module_utils._api import connect
+from ansible_collections.homelab.talos.plugins.module_utils._convergence import (
+    AS_DECLARED,
+    DIFFERS,
+    PENDING,
+    NotTaken,
+    WouldReboot,
+    endpoint_of,
+)
+from ansible_collections.homelab.talos.plugins.module_utils._errors import (
+    CertificateRequired,
+    UnknownAuthority,
+    WrongFingerprint,
+    WrongMachine,
+)
+from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMember
+from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
+from rehearsal.node import Node
+from tests import simulated
+from tests.simulated import SYSCTLS, TERMS, UDEV, Simulation, simulation
+from tests.unit.rehearsal.harness import Cluster, until
+
+VERSIONS = pytest.mark.parametrize("version", ["1.13.9", "1.14.2"])
+NEVER = dataclasses.replace(TERMS, reboot_allowed=False)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated.hurry(monkeypatch)
+
+
+def mode(name: str) -> t.Any:
+    return dataclasses.replace(TERMS, mode=name)
+
+
+class Held:
+    """What a node holds, by the declaration of the moment."""
+
+    def __init__(self, nodes: Simulation, name: str = "cp") -> None:
+        self._nodes, self._node = nodes, nodes.fleet.nodes[name]
+        self.boot = self._node.record.boot_id
+
+    @property
+    def rebooted(self) -> bool:
+        return self._node.record.boot_id != self.boot
+
+    @property
+    def active(self) -> bool:
+        return self._is(self._node.record.active)
+
+    @property
+    def stored(self) -> bool:
+        return self._is(self._node.record.stored)
+
+    def _is(self, encoded: str) -> bool:
+        return base64.b64decode(encoded) == self._nodes.config(self._nodes.declared(self._node.name))
+
+
+def on_a_node(test: t.Callable[[Simulation], t.Awaitable[None]], version: str = "1.14.2") -> None:
+    """One control plane, configured."""
+
+    async def whole() -> None:
+        async with simulation("cp", talos_version=version) as nodes:
+            await nodes.converge("cp")
+            nodes.log.entries.clear()
+            await test(nodes)
+
+    asyncio.run(whole())
+
+
+def on_three(test: t.Callable[[Simulation], t.Awaitable[None]]) -> None:
+    """Three control planes with etcd."""
+
+    async def whole() -> None:
+        async with simulation("cp1", "cp2", "cp3", control_planes=3) as nodes:
+            await nodes.everything()
+            nodes.log.entries.clear()
+            await test(nodes)
+
+    asyncio.run(whole())
+
+
+def in_maintenance(test: t.Callable[[Simulation], t.Awaitable[None]], *names: str) -> None:
+    async def whole() -> None:
+        async with simulation(*(names or ("cp",))) as nodes:
+            await test(nodes)
+
+    asyncio.run(whole())
+
+
+# --- modes
+
+
+@VERSIONS
+def test_no_change_is_no_apply(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        outcome = await nodes.converge("cp")
+        assert (outcome.changed, outcome.actions, outcome.assessment.state) == (False, [], AS_DECLARED)
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("machine", [SYSCTLS, UDEV], ids=["sysctls", "udev"])
+def test_auto_reboots_where_talos_must(version: str, machine: dict[str, t.Any]) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = machine, Held(nodes)
+        assert (await nodes.converge("cp")).changed
+        assert held.active
+        assert held.stored
+        assert held.rebooted is (version == "1.13.9" and machine is UDEV)
+        assert not (await nodes.converge("cp")).changed
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+def test_no_reboot_fails_where_talos_must(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = UDEV, Held(nodes)
+        if version == "1.13.9":
+            with pytest.raises(WouldReboot, match=r"these changes need a reboot: v1alpha1 machine\.udev"):
+                await nodes.converge("cp", mode("no-reboot"))
+            assert not held.stored
+        else:
+            assert (await nodes.converge("cp", mode("no-reboot"))).changed
+            assert held.active
+        assert not held.rebooted
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+def test_staged_waits_for_a_reboot(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = UDEV, Held(nodes)
+        assert (await nodes.converge("cp", mode("staged"))).changed
+        assert (held.stored, held.active, held.rebooted) == (True, False, False)
+        again = await nodes.converge("cp", mode("staged"))
+        assert (again.changed, again.assessment.state) == (False, PENDING)
+        assert (await nodes.plan()).nodes["cp"].state == PENDING
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+        assert (await nodes.converge("cp", mode("reboot"))).actions == ["apply-config --mode reboot", "reboot"]
+        assert (held.active, held.rebooted) == (True, True)
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+def test_reboot_always_reboots(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        await nodes.converge("cp", mode("reboot"))
+        assert (held.active, held.stored, held.rebooted) == (True, True, True)
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+def test_a_try_that_holds_is_kept(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        outcome = await nodes.converge("cp", mode("try"))
+        assert outcome.actions == ["apply-config --mode try", "apply-config --mode no-reboot"]
+        await asyncio.sleep(TERMS.try_seconds + 0.5)
+        assert (held.active, held.stored) == (True, True)
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("fault", ["frozen", "refused"])
+def test_a_try_without_an_answer_rolls_back_and_fails(version: str, fault: str) -> None:
+    """The change cuts the node off, until the rollback brings it back."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        nodes.fault("cp", fault, after="ApplyConfiguration")
+        healing = asyncio.get_running_loop().create_task(_heal_with_the_rollback(nodes))
+        with pytest.raises(NotTaken, match="it rolled back") as caught:
+            await nodes.converge("cp", mode("try"))
+        assert "previous config" in caught.value.remedy
+        assert (held.active, held.stored) == (False, False)
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+        await healing
+
+    on_a_node(test, version)
+
+
+async def _heal_with_the_rollback(nodes: Simulation) -> None:
+    await until(lambda: nodes.fleet.nodes["cp"].trying, 10)
+    await until(lambda: not nodes.fleet.nodes["cp"].trying, 10)
+    await nodes.clear()
+
+
+def test_a_try_that_talos_refuses_says_which_changes_need_a_reboot() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = UDEV
+        with pytest.raises(WouldReboot, match=r"machine\.udev"):
+            await nodes.converge("cp", mode("try"))
+
+    on_a_node(test, "1.13.9")
+
+
+@VERSIONS
+def test_reboot_never_refuses_only_what_reboots(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        held = Held(nodes)
+        nodes.machine = UDEV
+        if version == "1.13.9":
+            with pytest.raises(WouldReboot, match=r"machine\.udev: <absent> -> .*gpio") as caught:
+                await nodes.converge("cp", NEVER)
+            assert "mode: staged" in caught.value.remedy
+            assert not held.stored
+        else:
+            await nodes.converge("cp", NEVER)
+            assert held.active
+        nodes.machine = SYSCTLS
+        if version == "1.13.9":
+            await nodes.converge("cp", NEVER)
+            assert held.active
+        assert not held.rebooted
+
+    on_a_node(test, version)
+
+
+def test_reboot_never_and_mode_reboot_contradict_each_other() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        with pytest.raises(WouldReboot):
+            await nodes.converge("cp", dataclasses.replace(NEVER, mode="reboot"))
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
+
+
+def test_reboot_never_asks_for_no_dry_run_while_a_change_is_pending() -> None:
+    """A dry run cancels the rollback of a try, and is judged against the active config only."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        await nodes.converge("cp", mode("staged"))
+        nodes.log.entries.clear()
+        with pytest.raises(WouldReboot):
+            await nodes.converge("cp", NEVER)
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
+
+
+@pytest.mark.parametrize("name", ["auto", "no-reboot", "staged", "try", "reboot"])
+def test_check_mode_sends_nothing(name: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        outcome = await nodes.converge("cp", dataclasses.replace(TERMS, mode=name, check=True))
+        assert (outcome.changed, outcome.assessment.state) == (True, DIFFERS)
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
+
+
+def test_check_mode_sends_nothing_insecurely() -> None:
+    async def test(nodes: Simulation) -> None:
+        assert (await nodes.converge("cp", dataclasses.replace(TERMS, check=True))).changed
+        assert nodes.calls("ApplyConfiguration") == []
+
+    in_maintenance(test)
+
+
+# --- a node that does not do as it is told
+
+
+def test_a_node_that_comes_back_with_its_old_config() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = UDEV
+        nodes.fault("cp", "old-config")
+        with pytest.raises(NotTaken, match="came back with its previous one"):
+            await nodes.converge("cp")
+
+    on_a_node(test, "1.13.9")
+
+
+def test_a_node_that_never_comes_back() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = UDEV
+        nodes.fault("cp", "no-reboot-completes")
+        with pytest.raises(WaitedTooLong, match=r"must answer with its new config.*connection refused"):
+            await nodes.converge("cp")
+        await nodes.clear()
+        assert not (await nodes.converge("cp")).changed
+
+    on_a_node(test, "1.13.9")
+
+
+def test_an_apply_whose_answer_was_lost_is_not_sent_again_once_it_arrived() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        nodes.fault("cp", "lost-apply-answer")
+        assert (await nodes.converge("cp")).changed
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+
+    on_a_node(test)
+
+
+@pytest.mark.parametrize("name", ["staged", "auto", "reboot", "try"])
+def test_an_apply_that_never_arrived_is_sent_again(name: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        nodes.fault("cp", "reboot-in-call", method="ApplyConfiguration")
+        assert (await nodes.converge("cp", dataclasses.replace(mode(name), try_seconds=8))).changed
+        assert held.stored
+        assert held.active is (name != "staged")
+
+    on_a_node(test)
+
+
+def test_it_waits_while_the_node_reboots_for_an_earlier_apply() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = UDEV
+        first = asyncio.get_running_loop().create_task(nodes.converge("cp"))
+        await until(lambda: nodes.fleet.nodes["cp"].rebooting_for_apply)
+        nodes.machine = {**UDEV, **SYSCTLS}
+        assert (await nodes.converge("cp")).changed
+        assert Held(nodes).active
+        await asyncio.gather(first, return_exceptions=True)
+
+    on_a_node(test, "1.13.9")
+
+
+def test_a_worker_without_a_control_plane_says_what_it_waits_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.fault("cp", "refused")
+        nodes.fleet.nodes["cp"].power_off()
+        with pytest.raises(WaitedTooLong) as caught:
+            await nodes.converge("w1")
+        assert "control plane" in caught.value.remedy
+        nodes.fleet.nodes["cp"].power_on()
+        await nodes.clear()
+        await nodes.everything()
+
+    in_maintenance(test, "cp", "w1")
+
+
+# --- the right machine
+
+
+MACS = {"": "node_mac is not declared", "02:00:00:00:00:99": "the machine at .* has dc:a6:32.*, declared is 02:00"}
+
+
+@pytest.mark.parametrize("mac", MACS, ids=["none", "other"])
+def test_no_config_is_sent_in_maintenance_unless_the_mac_is_the_declared_one(mac: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        with pytest.raises(WrongMachine, match=MACS[mac]) as caught:
+            await nodes.converge("cp", mac=mac)
+        assert "node_mac" in caught.value.remedy
+        assert nodes.calls("ApplyConfiguration") == []
+
+    in_maintenance(test)
+
+
+def test_no_config_is_sent_to_a_configured_node_with_another_mac() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        with pytest.raises(WrongMachine):
+            await nodes.converge("cp", mac="02:00:00:00:00:99")
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
+
+
+def fingerprint(node: Node) -> str:
+    certificate = node.certificate()
+    assert certificate
+    return certificate.fingerprint
+
+
+def test_the_right_fingerprint_needs_no_warning() -> None:
+    async def test(nodes: Simulation) -> None:
+        outcome = await nodes.converge("cp", fingerprint=fingerprint(nodes.fleet.nodes["cp"]))
+        assert outcome.warnings == []
+        [warning] = (await nodes.converge("w1")).warnings
+        assert "node_fingerprint is not declared" in warning
+
+    in_maintenance(test, "cp", "w1")
+
+
+def test_a_wrong_fingerprint_ends_it_at_once() -> None:
+    async def test(nodes: Simulation) -> None:
+        wrong = base64.b64encode(bytes(32)).decode()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(WrongFingerprint, match="declared is AAAA") as caught:
+            await nodes.converge("cp", fingerprint=wrong)
+        assert "console" in caught.value.remedy
+        assert asyncio.get_running_loop().time() - began < 2
+        seen = await observation.observe(endpoint_of(nodes.declared("cp")), nodes.context, expected_fingerprint=wrong)
+        assert seen.state == observation.WRONG_MACHINE
+        # Not even asked anything.
+        assert {entry["method"] for entry in nodes.log.entries} == {"connect"}
+
+    in_maintenance(test)
+
+
+def test_the_machine_that_was_checked_is_the_one_that_gets_the_config() -> None:
+    """A connection that breaks is not made again behind our back: another machine may be there by then."""
+
+    async def test(nodes: Simulation) -> None:
+        node = nodes.declared("cp")
+        async with connect(endpoint_of(node), None) as checked:
+            observation.require_machine(endpoint_of(node), node.mac, await observation.macs(checked))
+            nodes.fault("cp", "other-machine")
+            await asyncio.sleep(0.1)
+            with pytest.raises(CertificateRequired):
+                await checked.apply_configuration(nodes.config(node), mode="auto")
+        assert nodes.calls("ApplyConfiguration") == []
+        assert len([each for each in nodes.log.entries if each["method"] == "connect"]) == 1
+
+    in_maintenance(test)
+
+
+def test_a_node_of_another_cluster_is_left_alone() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.pki = Cluster()
+        nodes.context = nodes.pki.context()
+        assert (await nodes.plan()).nodes["cp"].state == observation.FOREIGN
+        with pytest.raises(UnknownAuthority, match="not by this cluster's PKI") as caught:
+            await nodes.converge("cp")
+        assert "restore the bundle" in caught.value.remedy
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
+
+
+# --- etcd
+
+
+def test_a_control_plane_is_not_changed_while_another_member_is_away() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        nodes.fault("cp2", "frozen")
+        with pytest.raises(WaitedTooLong, match="member cp2 does not answer"):
+            await nodes.converge("cp1", dataclasses.replace(TERMS, etcd_seconds=0.5))
+        assert nodes.calls("ApplyConfiguration") == []
+        await nodes.clear()
+        await nodes.everything()
+
+    on_three(test)
+
+
+def test_a_control_plane_that_is_away_may_be_changed_itself() -> None:
+    """Its own member is not asked for, by its host name, its address or its ID."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        nodes.fault("cp2", "hang", method="EtcdStatus")
+        assert (await nodes.converge("cp2")).changed
+
+    on_three(test)
+
+
+def reflash(node: Node) -> None:
+    """The card is written anew: nothing is left, and etcd was not told."""
+    node.power_off()
+    node.forget_configuration()
+    node.record.etcd_data = False
+    node.power_on()
+
+
+def test_a_control_plane_with_a_new_card_joins_again() -> None:
+    async def test(nodes: Simulation) -> None:
+        reflash(nodes.fleet.nodes["cp3"])
+        await until(lambda: nodes.fleet.nodes["cp3"].stage == "maintenance")
+        assert (await nodes.converge("cp3")).changed
+        assert not await nodes.bootstrap()
+        await nodes.healthy()
+        [cluster] = nodes.fleet.etcd.clusters
+        assert len(cluster.members) == 3
+
+    on_three(test)
+
+
+def test_a_new_control_plane_at_the_address_of_another_member_is_refused_with_the_command() -> None:
+    """Talos removes a stale member of the node's own name only."""
+
+    async def test(nodes: Simulation) -> None:
+        reflash(nodes.fleet.nodes["cp3"])
+        await until(lambda: nodes.fleet.nodes["cp3"].stage == "maintenance")
+        [cluster] = nodes.fleet.etcd.clusters
+        stale = next(member for member in cluster.members if member.node == "cp3")
+        stale.hostname = "talos-old"
+        with pytest.raises(StaleMember, match="talos-old") as caught:
+            await nodes.converge("cp3")
+        asked = nodes.fleet.nodes["cp1"].address
+        assert f"talosctl -n {asked} etcd remove-member {stale.hexadecimal}" in caught.value.remedy
+        assert nodes.calls("ApplyConfiguration") == []
+        nodes.fleet.remove_member("cp3")
+        await nodes.everything()
+
+    on_three(test)

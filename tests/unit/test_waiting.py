@@ -1,0 +1,80 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from ansible_collections.homelab.talos.plugins.module_utils._errors import NotFound, Unreachable
+from ansible_collections.homelab.talos.plugins.module_utils._waiting import StillWaiting, WaitedTooLong, poll
+
+
+def test_it_ends_with_what_the_look_found() -> None:
+    missing = ["b", "a"]
+    told: list[str] = []
+
+    async def look() -> str:
+        if missing:
+            raise StillWaiting(missing.pop())
+        return "all"
+
+    progress = lambda gone, what: told.append(what)  # noqa: E731
+    assert asyncio.run(poll(look, seconds=5, what="x", first_pause=0.01, progress=progress)) == "all"
+    assert told == ["a", "b"]
+
+
+def test_an_error_of_the_look_ends_it_at_once() -> None:
+    async def look() -> None:
+        raise NotFound("gone")
+
+    with pytest.raises(NotFound):
+        asyncio.run(poll(look, seconds=5, what="x"))
+
+
+def test_too_long_says_what_was_missing_at_last() -> None:
+    async def look() -> None:
+        raise StillWaiting("etcd")
+
+    with pytest.raises(WaitedTooLong, match=r"talos-w1: it must be: not within 0 s, still missing: etcd\. Look at"):
+        asyncio.run(poll(look, seconds=0.05, what="it must be", node="talos-w1", first_pause=0.01))
+
+
+def test_too_long_takes_command_and_remedy_from_the_error_in_the_way() -> None:
+    async def look() -> None:
+        raise StillWaiting(Unreachable("refused", node="talos-w1", command="talosctl version"))
+
+    with pytest.raises(WaitedTooLong) as caught:
+        asyncio.run(poll(look, seconds=0.05, what="it must answer", first_pause=0.01))
+    assert caught.value.as_failure() == {
+        "kind": "WaitedTooLong",
+        "node": "talos-w1",
+        "command": "talosctl version",
+        "cause": "it must answer: not within 0 s: refused",
+        "remedy": Unreachable.remedy,
+    }
+
+
+def test_the_last_look_is_at_the_end_of_the_time() -> None:
+    """A pause longer than what is left must not cut it off."""
+    began = time.monotonic()
+
+    async def look() -> bool:
+        if time.monotonic() - began < 0.25:
+            raise StillWaiting("time")
+        return True
+
+    assert asyncio.run(poll(look, seconds=0.3, what="x", first_pause=0.2))
+    assert time.monotonic() - began < 1
+
+
+def test_it_ends_in_time() -> None:
+    async def look() -> None:
+        raise StillWaiting("for ever")
+
+    began = time.monotonic()
+    with pytest.raises(WaitedTooLong):
+        asyncio.run(poll(look, seconds=0.2, what="x", first_pause=0.05))
+    assert 0.2 <= time.monotonic() - began < 1
