@@ -1,0 +1,44 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""Files that are whole or not there, also where the process is killed while it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import typing as t
+
+
+@contextlib.contextmanager
+def whole_file(folder: str, content: bytes) -> t.Iterator[str]:
+    """The path of a file in the folder, 0600, with this content on the disk: to be linked or moved to its name.
+
+    It gets a name once it is whole, where the file system can do that, so that a killed process leaves nothing.
+    """
+    path = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    descriptor = _nameless(folder)
+    nameless = descriptor is not None
+    if descriptor is None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            if nameless:
+                # A dir_fd makes it linkat, which alone follows the link that the name in /proc is.
+                os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno(), follow_symlinks=True)
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _nameless(folder: str) -> int | None:
+    try:
+        return os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o600)
+    except (AttributeError, OSError):
+        return None
