@@ -17,6 +17,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import EncryptedString, VaultLib, VaultSecret
 
+from ansible_collections.homelab.talos.plugins.module_utils import _whole_file
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import SecretsBundle
 from ansible_collections.homelab.talos.plugins.plugin_utils import _cluster_action, _vaulted
 from ansible_collections.homelab.talos.plugins.plugin_utils._bundle_file import BundleFile
@@ -60,11 +61,12 @@ def test_a_bundle_of_another_run_is_never_replaced(
 ) -> None:
     """Also in a folder without links, as VirtualBox shares it."""
 
-    def no_links(*_args: t.Any) -> t.NoReturn:
+    def no_links(*_args: t.Any, **_more: t.Any) -> t.NoReturn:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     if not links:
         monkeypatch.setattr(os, "link", no_links)
+        monkeypatch.setattr(_whole_file, "_nameless", lambda folder: None)
     file = bundle_file(tmp_path, "password")
     file.create(SecretsBundle(CONTENT))
     before = Path(file.path).read_bytes()
