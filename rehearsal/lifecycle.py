@@ -132,7 +132,7 @@ def down(state: StateFolder) -> str:
         pid = ask(state, "ping")
         ask(state, "stop")
         _await_end(pid)
-        said = "Stopped; the nodes' state is kept."
+        said = "Stopped."
     networks.remove_addresses(settings.get("added", []))
     return said
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 homelab.talos contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fill in bootstrap from the inventory, and tell what it waits for."""
+"""Fill in bootstrap from the inventory."""
 
 from __future__ import annotations
 

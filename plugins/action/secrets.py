@@ -17,7 +17,7 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 
 
 class ActionModule(ClusterAction):
-    supplies: t.ClassVar[frozenset[str]] = frozenset({"cluster", "talosctl"})
+    supplies: t.ClassVar[frozenset[str]] = frozenset({"admin_dir", "cluster", "talosctl"})
 
     def work(self) -> dict[str, t.Any]:
         file = self.bundle_file()

@@ -19,7 +19,7 @@ class ActionModule(ClusterAction):
         try:
             found = definition.check(hosts, self.groups, self.read_file)
         except definition.DefinitionError as error:
-            raise AnsibleActionFail(f"The inventory cannot be used as it is:\n{error}\nNothing was touched.") from error
+            raise AnsibleActionFail(f"The inventory cannot be used as it is:\n{error}\nNothing was touched.") from None
         for warning in found.warnings:
             display.warning(str(warning))
         return {"changed": False, "nodes": len(found.nodes)}

@@ -15,4 +15,9 @@ class ActionModule(ClusterAction):
 
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
-        return self.call_in_steps(arguments, float(arguments.get("timeout") or 600))
+        try:
+            seconds = float(arguments.get("timeout", 600))
+        except ValueError:
+            # The module says what is wrong with it.
+            return self.call(arguments)
+        return self.call_in_steps(arguments, seconds)

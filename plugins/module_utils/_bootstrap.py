@@ -23,7 +23,7 @@ from ._errors import (
     UnknownAuthority,
     Unreachable,
 )
-from ._waiting import Progress, StillWaiting, WaitedTooLong, poll
+from ._waiting import StillWaiting, WaitedTooLong, poll
 
 # For so long a node that reboots may be away before we ask what became of it.
 _ANSWER_SECONDS = 60.0
@@ -42,20 +42,19 @@ async def ensure_bootstrapped(
     *,
     seconds: float,
     check: bool = False,
-    progress: Progress | None = None,
 ) -> bool:
     """Was a bootstrap needed? Judged by the members before and after, not by the call.
 
     ``others`` are the other declared control planes. Raises RefusedBootstrap, WaitedTooLong.
     """
-    if await _joined(designated, context, seconds=seconds, check=check, progress=progress):
+    if await _joined(designated, context, seconds=seconds, check=check):
         return False
-    if await _others_joined(designated, others, context, 0 if check else seconds, progress):
-        await _wait_for_member(designated, context, seconds, progress, "it must join the existing cluster")
+    if await _others_joined(designated, others, context, 0 if check else seconds):
+        await _wait_for_member(designated, context, seconds, "it must join the existing cluster")
         return False
     if check:
         return True
-    await _bootstrap(designated, context, seconds, progress)
+    await _bootstrap(designated, context, seconds)
     return True
 
 
@@ -65,7 +64,6 @@ async def _joined(
     *,
     seconds: float,
     check: bool,
-    progress: Progress | None,
 ) -> bool:
     """Waits while the node boots. In check mode a node that is not configured yet counts as not joined."""
 
@@ -89,7 +87,6 @@ async def _joined(
             seconds=min(seconds, _ANSWER_SECONDS),
             what="the control plane must answer",
             node=designated.name,
-            progress=progress,
         )
     except WaitedTooLong as error:
         # The node's own error says more than that we waited.
@@ -112,20 +109,29 @@ async def _others_joined(
     others: t.Sequence[Endpoint],
     context: ssl.SSLContext,
     seconds: float,
-    progress: Progress | None,
 ) -> bool:
     """Is another one a member, or was it before its boot? Raises RefusedBootstrap where that cannot be known."""
     by_name = {each.name: each for each in others}
 
-    async def ask(name: str) -> bool:
-        return await etcd.joined(by_name[name], context) or await etcd.has_data(by_name[name], context)
+    async def ask(name: str) -> bool | StillWaiting:
+        try:
+            return await etcd.joined(by_name[name], context) or await etcd.has_data(by_name[name], context)
+        except (ConnectionLost, StillWaiting) as missing:
+            # One that boots or swaps its certificates tells soon; the others may have told enough.
+            return missing if isinstance(missing, StillWaiting) else StillWaiting(missing)
+
+    async def look() -> dict[str, bool | StillWaiting | TalosError]:
+        known = await on_each(by_name, ask)
+        waiting = [each for each in known.values() if isinstance(each, StillWaiting)]
+        if waiting and not any(each is True for each in known.values()):
+            raise waiting[0]
+        return known
 
     known = await poll(
-        lambda: on_each(by_name, ask),
+        look,
         seconds=seconds,
         what="the other control planes must tell whether they have etcd's data",
         node=designated.name,
-        progress=progress,
     )
     if any(each is True for each in known.values()):
         return True
@@ -141,11 +147,11 @@ async def _others_joined(
     return False
 
 
-async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: float, progress: Progress | None) -> None:
+async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: float) -> None:
     """Until the first member is there; asked again only where the call may never have arrived."""
     ends = time.monotonic() + seconds
     while True:
-        answer = await _call_bootstrap(designated, context, ends - time.monotonic(), progress)
+        answer = await _call_bootstrap(designated, context, ends - time.monotonic())
         lost = isinstance(answer, (ConnectionLost, NoAnswer))
         left = ends - time.monotonic() if lost else seconds
         try:
@@ -153,7 +159,6 @@ async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: flo
                 designated,
                 context,
                 min(left, _LOST_SECONDS) if lost else left,
-                progress,
                 "etcd must have its first member",
             )
             return
@@ -176,9 +181,7 @@ def _remedy(answer: TalosError) -> str:
     return answer.remedy
 
 
-async def _call_bootstrap(
-    designated: Endpoint, context: ssl.SSLContext, seconds: float, progress: Progress | None
-) -> TalosError | None:
+async def _call_bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: float) -> TalosError | None:
     """None where it was taken, or what was said instead where that may be as good; waits until it is possible."""
 
     async def look() -> TalosError | None:
@@ -196,13 +199,10 @@ async def _call_bootstrap(
         seconds=seconds,
         what="the control plane must take the bootstrap",
         node=designated.name,
-        progress=progress,
     )
 
 
-async def _wait_for_member(
-    designated: Endpoint, context: ssl.SSLContext, seconds: float, progress: Progress | None, what: str
-) -> None:
+async def _wait_for_member(designated: Endpoint, context: ssl.SSLContext, seconds: float, what: str) -> None:
     async def look() -> None:
         try:
             if not await etcd.joined(designated, context):
@@ -214,4 +214,4 @@ async def _wait_for_member(
         except TalosError as error:
             raise StillWaiting(error) from error
 
-    await poll(look, seconds=seconds, what=what, node=designated.name, progress=progress)
+    await poll(look, seconds=seconds, what=what, node=designated.name)

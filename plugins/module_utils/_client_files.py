@@ -19,6 +19,8 @@ TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader
 
 NO_BUNDLE = "there is no secrets bundle yet"
 
+OTHER_PKI = "it is of another PKI"
+
 # Talos issues client certificates for a year.
 LIFETIME = datetime.timedelta(days=365)
 
@@ -54,7 +56,7 @@ def talosconfig_due(
     except (BadTalosconfig, ValueError, AttributeError):
         return "it is not readable"
     if credentials.ca.strip() != ca.strip():
-        return "it is of another PKI"
+        return OTHER_PKI
     if roles != (role,):
         return f"its role is {', '.join(roles)}"
     if held is None or held.get("endpoints") != list(endpoints) or held.get("nodes") != list(nodes):
@@ -75,7 +77,7 @@ def kubeconfig_due(path: str, *, endpoint: str, ca: bytes | None, renew_before: 
     except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError, binascii.Error):
         return "it is not readable"
     if ca is not None and held_ca.strip() != ca.strip():
-        return "it is of another PKI"
+        return OTHER_PKI
     if cluster.get("server") != endpoint:
         return f"its server is {cluster.get('server')}"
     return _ending(ends, renew_before) or _too_open(path)

@@ -31,7 +31,7 @@ from ._errors import (
 from ._observation import Observation, observe
 from ._redaction import Redactor
 from ._rendering import Rendering, sha256
-from ._waiting import Progress, StillWaiting, WaitedTooLong, poll
+from ._waiting import StillWaiting, WaitedTooLong, poll
 
 T = t.TypeVar("T")
 
@@ -191,7 +191,6 @@ class Convergence:
         context: ssl.SSLContext,
         assessor: Assessor,
         terms: Terms,
-        progress: Progress | None = None,
     ) -> None:
         self._node = node
         self._endpoint = endpoint_of(node)
@@ -199,7 +198,6 @@ class Convergence:
         self._context = context
         self._assessor = assessor
         self._terms = terms
-        self._progress = progress
         self._actions: list[str] = []
         self._warnings: list[str] = []
 
@@ -240,22 +238,18 @@ class Convergence:
 
     async def _spare_etcd(self, found: Assessment) -> None:
         where = (self._endpoint, self._node.hostname, self._control_planes, self._context)
-        if found.state == observation.MAINTENANCE:
+        new = found.state == observation.MAINTENANCE
+        if new:
             await etcd.require_free_address(*where)
         if not self._terms.check:
-            await etcd.gate(*where, seconds=self._terms.etcd_seconds, progress=self._progress)
+            await etcd.gate(*where, seconds=self._terms.etcd_seconds, new=new)
 
     async def _poll(self, look: t.Callable[[], t.Awaitable[T]], seconds: float, what: str) -> T:
-        return await poll(look, seconds=seconds, what=what, node=self._node.name, progress=self._progress)
+        return await poll(look, seconds=seconds, what=what, node=self._node.name)
 
     # --- maintenance
 
     async def _change_in_maintenance(self, config: bytes) -> None:
-        if not self._node.fingerprint:
-            self._warnings.append(
-                f"{self._node.name}: node_fingerprint is not declared, so only the MAC address told that this is "
-                "the right machine when it was sent the cluster's secrets"
-            )
         self._actions.append("apply-config --insecure")
         if self._terms.check:
             return

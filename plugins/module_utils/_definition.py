@@ -77,23 +77,21 @@ NODE_VARIABLES = frozenset(
         "node_uplink",
     }
 )
-# Known names with our prefixes that say nothing about a node's config: folders, and what the roles take.
-OTHER_VARIABLES = frozenset(
-    {
-        "cluster_admin_dir",
-        "cluster_bootstrap_timeout",
-        "cluster_health_timeout",
-        "cluster_records_dir",
-        "cluster_renew_before",
-        "node_apply_mode",
-        "node_etcd_timeout",
-        "node_reachable_timeout",
-        "node_reboot",
-        "node_renew_before",
-        "node_timeout",
-        "node_try_timeout",
-    }
-)
+# How a run treats nodes and cluster, for the roles: one of these words, or a number of seconds or days.
+RUN_VARIABLES: dict[str, tuple[str, ...] | None] = {
+    "cluster_bootstrap_timeout": None,
+    "cluster_health_timeout": None,
+    "cluster_renew_before": None,
+    "node_apply_mode": ("auto", "no-reboot", "staged", "try", "reboot"),
+    "node_etcd_timeout": None,
+    "node_reachable_timeout": None,
+    "node_reboot": ("allowed", "never"),
+    "node_renew_before": None,
+    "node_timeout": None,
+    "node_try_timeout": None,
+}
+# Known names with our prefixes that say nothing about a node's config.
+OTHER_VARIABLES = frozenset({"cluster_admin_dir", "cluster_records_dir", *RUN_VARIABLES})
 OUR_VARIABLES: frozenset[str] = CLUSTER_VARIABLES | NODE_VARIABLES | OTHER_VARIABLES | {"group_patches"}
 # Variables whose values no message shows.
 SECRET_KEYS = frozenset({"cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
@@ -145,6 +143,7 @@ def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -
     _check_names(names, groups, found)
     for name in names:
         _check_known(variables[name], found.reporter(name))
+        _check_run(variables[name], found.reporter(name))
     cluster = _common_cluster(variables, found)
     patches = PatchReader(read_file)
     members = _Memberships(groups)
@@ -307,6 +306,15 @@ def _check_known(variables: Variables, report: Report) -> None:
             # It may be a misspelt secret one, and those are mappings and lists.
             hidden = isinstance(value, (dict, list)) or any(word in name for word in _SECRET_WORDS)
             report(name, HIDDEN if hidden else value, suggestion(name, OUR_VARIABLES))
+
+
+def _check_run(variables: Variables, report: Report) -> None:
+    for key in RUN_VARIABLES.keys() & variables.keys():
+        words, value = RUN_VARIABLES[key], variables[key]
+        if words is not None and value not in words:
+            report(key, value, f"choose one of {', '.join(words)}")
+        if words is None and not str(value).isdigit():
+            report(key, value, "must be a whole number")
 
 
 def _check_unique(nodes: Sequence[Node], found: _Problems) -> None:

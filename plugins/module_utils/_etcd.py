@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ._api import Endpoint, EtcdMember, EtcdStatus, connect, on_each
 from ._errors import NotFound, TalosError, UnknownAuthority
-from ._waiting import Progress, StillWaiting, poll
+from ._waiting import StillWaiting, poll
 
 # What Talos itself looks at before it bootstraps.
 _DATA = "/var/lib/etcd/member"
@@ -171,17 +171,20 @@ async def gate(
     context: ssl.SSLContext,
     *,
     seconds: float,
-    progress: Progress | None = None,
+    new: bool,
 ) -> None:
     """Wait until all etcd members but that of ``node`` are healthy, so that it may be changed.
 
-    Passes at once before bootstrap. Raises WaitedTooLong.
+    Passes at once before bootstrap. A ``new`` one, in maintenance, can take nothing from etcd that it does not know
+    of; any other is not changed while it is unknown whether etcd runs. Raises WaitedTooLong.
     """
     names = [each.name for each in control_planes]
 
     async def look() -> None:
         seen = await view(control_planes, context)
         if not seen.bootstrapped:
+            if seen.unknown and not new:
+                raise StillWaiting("; ".join(seen.absent))
             return
         problems = seen.problems(names, without=node.name, excused=seen.members_on(node, hostname))
         if problems:
@@ -192,5 +195,4 @@ async def gate(
         seconds=seconds,
         what="etcd must be healthy without this control plane before it is changed",
         node=node.name,
-        progress=progress,
     )

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from . import _etcd as etcd
+from . import _observation as observation
 from ._api import on_each
 from ._convergence import AS_DECLARED, Assessment, Assessor, endpoint_of
 from ._declaration import Node
@@ -50,6 +51,14 @@ class Plan:
             and each.observation.status.stage == "running"
             for each in self.nodes.values()
         )
+
+    def unproven(self, nodes: t.Sequence[Node]) -> list[str]:
+        """Nodes in maintenance for which only a MAC address can prove that they are the right machines."""
+        return [
+            node.name
+            for node in nodes
+            if self.nodes[node.name].state == observation.MAINTENANCE and not node.fingerprint
+        ]
 
     def summary(self) -> list[str]:
         """A line a node that is not as declared, and what a run would do."""

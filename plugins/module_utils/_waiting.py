@@ -14,9 +14,6 @@ from ._errors import TalosError
 
 T = t.TypeVar("T")
 
-# Told the seconds gone and what is still missing.
-Progress = t.Callable[[float, str], None]
-
 
 class StillWaiting(Exception):
     """Raised by a look that did not find it yet; says what is missing, or which error is in the way."""
@@ -38,7 +35,6 @@ async def poll(
     seconds: float,
     what: str,
     node: str = "",
-    progress: Progress | None = None,
     first_pause: float = 0.2,
     longest_pause: float = 2.0,
 ) -> T:
@@ -55,8 +51,6 @@ async def poll(
             gone = time.monotonic() - started
             if gone >= seconds:
                 raise _waited_too_long(missing, f"{what}: not within {seconds:.0f} s", node) from None
-            if progress is not None:
-                progress(gone, str(missing))
         await asyncio.sleep(min(pause, seconds - gone))
         pause = min(pause * 1.5, longest_pause)
 

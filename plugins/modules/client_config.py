@@ -12,8 +12,8 @@ short_description: Have a talosconfig in the cluster's folder
 version_added: 0.1.0
 description:
   - Makes a talosconfig for a role, and makes it again before its certificate ends, or when the control planes or
-    the PKI are others. The file is ours alone, 0600, and nothing is merged into C(~/.talos/config).
-
+    the PKI are others; one of another PKI is kept beside it. The file is ours alone, 0600, and nothing is merged
+    into C(~/.talos/config).
 author:
   - homelab.talos contributors (@homelab-talos)
 extends_documentation_fragment:
@@ -63,6 +63,8 @@ reason:
   sample: its certificate ends on 2027-11-22
 """
 
+import os
+import time
 import typing as t
 
 from ..module_utils._module import TalosModule, shared
@@ -84,6 +86,9 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     if reason and not module.check_mode:
         addresses = [each.address for each in module.control_planes]
         credentials = bundle.issue(role, files.LIFETIME)
+        if reason == files.OTHER_PKI:
+            # It may be all that still opens the cluster of the other PKI.
+            os.replace(path, f"{path}.{time.strftime('%Y-%m-%d-%H%M%S')}")
         files.put(path, files.talosconfig(cluster_of(module).name, addresses, addresses[:1], credentials))
     return {"changed": bool(reason), "path": path, "reason": reason}
 

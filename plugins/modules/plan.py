@@ -152,8 +152,18 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "etcd_problems": found.etcd_problems,
         "healthy": found.healthy,
         "due": files_due(module, bundle),
-        "warnings": rendering.warnings,
+        "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
     }
+
+
+def fingerprint_warning(names: list[str]) -> list[str]:
+    """One for all nodes, before any is sent the cluster's secrets."""
+    if not names:
+        return []
+    return [
+        f"node_fingerprint is not declared for {', '.join(names)}: only the MAC address proves that these are the "
+        "right machines when they are sent the cluster's secrets"
+    ]
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Makes the secrets bundle with C(talosctl gen secrets), once, and stores it on the controller in
     C(secrets.vault.yml), encrypted with the run's vault identity. Every later run reads it back.
-  - Refuses plaintext, and refuses to make a bundle while any node of the inventory answers outside maintenance,
-    since a second PKI would lock the cluster's nodes out.
+  - Refuses plaintext, and refuses to make a bundle while any node of the inventory answers outside maintenance, or
+    while the cluster's folder holds a talosconfig, since a second PKI would lock the cluster's nodes out.
   - Adopts the bundle of an existing cluster from the machine config of one of its control planes.
 
 author:
@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - homelab.talos.talos
   - homelab.talos.talos.cluster
   - homelab.talos.talos.talosctl
+  - homelab.talos.talos.admin_dir
   - homelab.talos.attributes
 attributes:
   action:
@@ -75,6 +76,7 @@ path:
   sample: /home/me/homelab/inventory/homelab/secrets.vault.yml
 """
 
+import os
 import typing as t
 
 from ..module_utils._module import ENDPOINT_OPTIONS, TalosModule, endpoints, shared, wait_for
@@ -97,12 +99,27 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     if config:
         content = talosctl.gen_secrets_from(config.encode())
     else:
+        require_no_cluster(module)
         wait_for(require_maintenance(endpoints(module.params["nodes"])))
         content = talosctl.gen_secrets(module.params["cluster"]["talos_version"])
     SecretsBundle.parse(content)
     if module.check_mode:
         return {"changed": True}
     return {"changed": True, "sealed": Fernet(module.params["transit_key"]).encrypt(content).decode()}
+
+
+def require_no_cluster(module: TalosModule) -> None:
+    """Nodes may be off; what an earlier run left here still opens their cluster, and its CA could be adopted by it."""
+    from ..module_utils._client_files import KUBECONFIG, TALOSCONFIG
+    from ..module_utils._errors import TalosError
+
+    left = [path for path in map(module.folder_path, (TALOSCONFIG, KUBECONFIG)) if os.path.exists(path)]
+    if left:
+        raise TalosError(
+            f"a new secrets bundle is refused, since there is a cluster already: {', '.join(left)}",
+            remedy="Restore secrets.vault.yml from version control, or adopt the cluster's bundle with adopt_from; if "
+            "the cluster is to be given up, move its folder away first",
+        )
 
 
 async def require_maintenance(nodes: list[Endpoint]) -> None:
@@ -130,7 +147,7 @@ async def require_maintenance(nodes: list[Endpoint]) -> None:
 def main() -> None:
     module = TalosModule(
         {
-            **shared("cluster", "talosctl"),
+            **shared("admin_dir", "cluster", "talosctl"),
             "adopt_from": {"type": "path"},
             "compare_with": {"type": "str"},
             "control_plane_config": {"type": "str", "no_log": True},

@@ -43,10 +43,6 @@ options:
   step:
     description: Seconds after which the module reports what is missing. The action plugin fills this in.
     type: float
-  waited:
-    description: Seconds waited before. The action plugin fills this in.
-    type: float
-    default: 0
   last:
     description: Whether this is the last step. The action plugin fills this in.
     type: bool
@@ -112,7 +108,6 @@ def main() -> None:
                 "choices": ["maintenance", "configured", "running", "ready", "healthy"],
                 "default": "healthy",
             },
-            "waited": {"type": "float", "default": 0},
         }
     )
     module.run(work)

@@ -124,7 +124,11 @@ class ClusterAction(ActionBase):
     def read_file(self, path: str) -> str:
         """A patch file, relative to the inventory's folder; an encrypted one is decrypted, and stays hidden."""
         full = os.path.join(self.inventory_dir(), os.path.expanduser(path))
-        text = str(self._loader.get_text_file_contents(full))
+        try:
+            text = str(self._loader.get_text_file_contents(full))
+        except AnsibleError as error:
+            # One of the mistakes that are told all at once, in the definition's own words.
+            raise OSError(0, "it cannot be read or decrypted") from error
         if is_encrypted_file(full):
             self._encrypted_patches += in_patch(text)
         return text
@@ -168,7 +172,7 @@ class ClusterAction(ActionBase):
         while True:
             step = min(_STEP_SECONDS, seconds - gone)
             last = gone + step >= seconds
-            result = self.call({**arguments, "step": step, "waited": gone, "last": last})
+            result = self.call({**arguments, "step": step, "last": last})
             if last or not result.get("waiting"):
                 return result
             gone += step
@@ -183,7 +187,8 @@ def _or_fail(make: t.Callable[[], T]) -> T:
     try:
         return make()
     except definition.DefinitionError as error:
-        raise AnsibleActionFail(str(error)) from error
+        # Ansible would add the cause's text, which is the same once more.
+        raise AnsibleActionFail(str(error)) from None
 
 
 def _kept_whole(secret: str) -> str:

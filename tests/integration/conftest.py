@@ -175,3 +175,16 @@ def three_control_planes(folder: Path) -> Path:
     for file in (HOMELAB / "group_vars").iterdir():
         (inventory / "group_vars" / file.name).write_text(file.read_text())
     return inventory
+
+
+def workers_first(folder: Path) -> Path:
+    """The homelab with its workers declared before the control plane."""
+    hosts = yaml.safe_load((HOMELAB / "hosts.yml").read_text())
+    children = hosts["talos"]["children"]
+    hosts["talos"]["children"] = {name: children[name] for name in ("workers", "controlplanes")}
+    inventory = folder / "workers-first"
+    (inventory / "group_vars").mkdir(parents=True)
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
+    for file in (HOMELAB / "group_vars").iterdir():
+        (inventory / "group_vars" / file.name).write_text(file.read_text())
+    return inventory

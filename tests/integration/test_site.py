@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from .conftest import MakeRehearsal, Rehearsal
+from .conftest import MakeRehearsal, Rehearsal, workers_first
 
 NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}
 SYSCTL = {"machine": {"sysctls": {"vm.max_map_count": "262144"}}}
@@ -100,12 +101,20 @@ def test_an_unknown_tag_fails_before_anything_runs(cluster: Rehearsal) -> None:
     assert cluster.calls() == []
 
 
-def test_a_mistake_in_the_inventory_is_said_before_anything_runs(cluster: Rehearsal) -> None:
+def test_all_mistakes_in_the_inventory_are_said_before_anything_runs(cluster: Rehearsal) -> None:
     cluster.forget_calls()
-    run = cluster.play("-e", "cluster_endpoint=talos-cp.fritz.box node_bord=rpi_4")
+    mistakes = {
+        "cluster_endpoint": "talos-cp.fritz.box",
+        "node_bord": "rpi_4",
+        "node_reboot": "sometimes",
+        "node_timeout": "ten",
+        "node_patches": ["patches/nowhere.yaml"],
+    }
+    run = cluster.play("-e", json.dumps(mistakes))
     assert run.rc != 0
     assert "did you mean node_board?" in run.output
-    assert "cluster_endpoint" in run.output
+    for key in ("cluster_endpoint", "node_reboot", "node_timeout", "node_patches"):
+        assert f" {key}" in run.output, run.output
     assert cluster.calls() == []
 
 
@@ -135,6 +144,25 @@ def test_a_lost_bundle_is_never_replaced_while_nodes_have_its_pki(cluster: Rehea
     assert cluster.play().require_ok().changed == {}
 
 
+def test_a_lost_bundle_is_never_replaced_while_nodes_are_off(cluster: Rehearsal) -> None:
+    """What lies in the cluster's folder may be all that still opens it."""
+    kept = cluster.bundle.with_suffix(".kept")
+    cluster.bundle.rename(kept)
+    talosconfig = (cluster.admin_dir / "talosconfig").read_bytes()
+    for name in NODES:
+        cluster.fault(name, "refused")
+    try:
+        run = cluster.play()
+        assert run.rc != 0
+        assert "there is a cluster already" in run.output
+        assert not cluster.bundle.exists()
+        assert (cluster.admin_dir / "talosconfig").read_bytes() == talosconfig
+    finally:
+        kept.rename(cluster.bundle)
+        cluster.fault("--clear")
+    assert cluster.play().require_ok().changed == {}
+
+
 def test_a_bundle_in_the_clear_is_refused(cluster: Rehearsal) -> None:
     encrypted = cluster.bundle.read_bytes()
     try:
@@ -157,3 +185,9 @@ def test_the_nodes_survive_a_restart_of_the_rehearsal(cluster: Rehearsal) -> Non
     cluster.up()
     cluster.play().require_ok()
     assert cluster.play().require_ok().changed == {}
+
+
+def test_workers_may_be_declared_before_control_planes(make_rehearsal: MakeRehearsal, tmp_path: Path) -> None:
+    """A worker gets its certificate from a control plane, so it must not be waited for before there is one."""
+    rehearsal = make_rehearsal(workers_first(tmp_path))
+    assert set(rehearsal.play("-e", "node_timeout=20").require_ok().changed) == NODES

@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.homelab.talos.plugins.module_utils import _etcd
 from ansible_collections.homelab.talos.plugins.module_utils import _observation as observation
 from ansible_collections.homelab.talos.plugins.module_utils._api import connect
 from ansible_collections.homelab.talos.plugins.module_utils._convergence import (
@@ -390,14 +391,12 @@ def fingerprint(node: Node) -> str:
     return certificate.fingerprint
 
 
-def test_the_right_fingerprint_needs_no_warning() -> None:
+def test_the_right_fingerprint_is_taken() -> None:
     async def test(nodes: Simulation) -> None:
         outcome = await nodes.converge("cp", fingerprint=fingerprint(nodes.fleet.nodes["cp"]))
         assert outcome.warnings == []
-        [warning] = (await nodes.converge("w1")).warnings
-        assert "node_fingerprint is not declared" in warning
 
-    in_maintenance(test, "cp", "w1")
+    in_maintenance(test, "cp")
 
 
 def test_a_wrong_fingerprint_ends_it_at_once() -> None:
@@ -412,6 +411,24 @@ def test_a_wrong_fingerprint_ends_it_at_once() -> None:
         assert seen.state == observation.WRONG_MACHINE
         # Not even asked anything.
         assert {entry["method"] for entry in nodes.log.entries} == {"connect"}
+
+    in_maintenance(test)
+
+
+def test_the_fingerprint_is_that_of_the_connection_that_gets_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only that of the look before it."""
+
+    async def test(nodes: Simulation) -> None:
+        node = nodes.fleet.nodes["cp"]
+
+        async def another_machine(*_words: object, **_options: object) -> None:
+            node.swap_certificate()
+
+        declared = fingerprint(node)
+        monkeypatch.setattr(_etcd, "gate", another_machine)
+        with pytest.raises(WrongFingerprint):
+            await nodes.converge("cp", fingerprint=declared)
+        assert nodes.calls("ApplyConfiguration") == []
 
     in_maintenance(test)
 
