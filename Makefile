@@ -10,6 +10,8 @@ SHELL := bash
 INVENTORY ?= inventory/homelab
 STATE ?= .rehearsal
 ARGS ?=
+# Where `make lock` writes: the collection's lock, or tools.lock.yml in the folder of an inventory.
+LOCK ?= roles/tool/files/tools.lock.yml
 # The interpreter of .venv; default: the newest one from 3.11 on that starts.
 PYTHON ?=
 
@@ -66,9 +68,21 @@ test-faults: venv ## every fault in every phase and the slow tests, under ansibl
 	done; \
 	if [[ $$failed ]]; then echo "failed in:$$failed" >&2; exit 1; fi
 
+.PHONY: test-vm
+test-vm: venv ## a real `vagrant up` on Debian, as root: makes a box, boots, provisions, destroys (10 minutes)
+	tests/vm/run $(ARGS)
+
 .PHONY: bench
 bench: venv ## time of a run without changes at 5, 100 and 500 simulated nodes
 	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/bench.py $(ARGS)
+
+.PHONY: lock
+lock: venv ## sha256 of tools from their publishers into LOCK (ARGS='helm=4.3.0' adds a version)
+	@$(BIN)/python -m ansible_collections.homelab.talos.plugins.plugin_utils._lock_command --lock '$(LOCK)' $(ARGS)
+
+.PHONY: docs
+docs: venv ## the options in the READMEs of roles, from their argument specs
+	@$(BIN)/python .ci/role-docs.py
 
 .PHONY: lint
 lint: lint-python lint-types lint-yaml lint-ansible lint-changelog lint-sanity ## everything that needs no run

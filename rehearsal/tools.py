@@ -18,7 +18,7 @@ from rehearsal.errors import RehearsalError
 from rehearsal.state import StateFolder, write_private
 from rehearsal.versions import TalosVersion
 
-VERSION_VARIABLE = "REHEARSAL_TALOSCTL_VERSION"
+VERSION_VARIABLE = "STANDIN_TALOSCTL_VERSION"
 
 
 def client_minor(path: str) -> str:

@@ -72,7 +72,7 @@ def _run(given: argparse.Namespace) -> int:
 def _asked(words: Iterable[str], table: Mapping[str, Tool]) -> list[Key]:
     keys = []
     for word in words:
-        name, _, version = word.partition("=")
+        name, version = (*word.split("=", 1), "")[:2]
         if name not in table or not is_version(version):
             raise BadRequest(
                 f"{word} is not understood",

@@ -63,7 +63,7 @@ PURPOSES: dict[str, tuple[t.Callable[[Call], t.Callable[[Node], t.Any]], t.Calla
     ),
     "conf-machinestatus": (
         lambda _: Node.machine_status,
-        lambda got: got.stage == "booting" and not got.ready and [name for name, _why in got.unmet][0] == "services",
+        lambda got: got.stage == "booting" and not got.ready and got.unmet[0][0] == "services",
     ),
     "conf-get-mc": (
         lambda _: Node.machine_configs,

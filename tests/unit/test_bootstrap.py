@@ -171,7 +171,7 @@ def test_a_bootstrap_that_never_arrived_is_called_again() -> None:
 def test_the_call_is_not_believed_but_the_members() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.fault("cp1", "already-bootstrapped")
-        with pytest.raises(WaitedTooLong, match="etcd data directory is not empty.*no members yet") as caught:
+        with pytest.raises(WaitedTooLong, match=r"etcd data directory is not empty.*no members yet") as caught:
             await nodes.bootstrap(1)
         assert "talosctl reset" in caught.value.remedy
 

