@@ -153,9 +153,11 @@ class Simulation:
         self.fleet.clear_faults(self.fleet.nodes.values())
         await until(lambda: all(node.up or not node.record.powered for node in self.fleet.nodes.values()), 10)
 
-    def calls(self, method: str) -> list[str]:
-        """The nodes that got this call, in its order."""
-        return [entry["node"] for entry in self.log.entries if entry["method"] == method]
+    def calls(self, method: str, status: str = "") -> list[str]:
+        """The nodes that got this call, in its order; only those that were answered so, if given."""
+        return [
+            entry["node"] for entry in self.log.entries if entry["method"] == method and status in ("", entry["status"])
+        ]
 
 
 @contextlib.asynccontextmanager

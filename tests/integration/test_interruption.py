@@ -1,0 +1,201 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that is killed at any moment: the next one goes on from there, and nothing of secrets is lost or left about."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+from ansible_collections.homelab.talos.plugins.module_utils._redaction import leaves
+
+from .conftest import ROOT, MakeRehearsal, Rehearsal, Run
+
+SEED = int(os.environ.get("INTERRUPTION_SEED") or time.time())
+# Until the run speaks to nodes it makes the bundle; after that it is killed after so many of their calls.
+SECONDS = 4.0
+CALLS = 100
+
+
+class Interrupted:
+    """Runs of one rehearsal, each with a home and a folder for temporary files of its own."""
+
+    def __init__(self, rehearsal: Rehearsal, folder: Path) -> None:
+        self.rehearsal = rehearsal
+        self.temporary = folder / "tmp"
+        self.home = folder / "home"
+        for path in (self.temporary, self.home):
+            path.mkdir(exist_ok=True)
+        self.environment = {
+            **rehearsal.environment(),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "ANSIBLE_LOCAL_TEMP": str(self.temporary / "ansible"),
+        }
+
+    def kill(self, seconds: float, calls: int, number: signal.Signals) -> None:
+        """Start a run, and kill all of it after so many calls to nodes and seconds, unless it ended before."""
+        wanted = len(self.rehearsal.calls()) + calls
+        run = self._start()
+        try:
+            while calls and run.poll() is None and len(self.rehearsal.calls()) < wanted:
+                time.sleep(0.05)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(seconds)
+                return
+            os.killpg(run.pid, number)
+            run.wait(60)
+        finally:
+            _kill_group(run.pid)
+
+    def finish(self) -> None:
+        """A plain run converges, and the one after it has nothing to do."""
+        for last in (False, True):
+            run = self._start()
+            try:
+                assert run.wait(200) == 0, self.log.read_text()
+            finally:
+                _kill_group(run.pid)
+            changed = Run(0, self.log.read_text()).changed
+            assert not last or changed == {}, self.log.read_text()
+
+    @property
+    def log(self) -> Path:
+        return self.rehearsal.state / "interrupted.log"
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("w") as log:
+            return subprocess.Popen(
+                self.rehearsal.argv(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def bundle(self) -> bytes | None:
+        """Absent or whole; anything between would not decrypt or lack a part."""
+        path = self.rehearsal.bundle
+        if not path.exists():
+            return None
+        encrypted = path.read_bytes()
+        assert set(_parsed(self.rehearsal)) >= {"certs", "cluster", "secrets", "trustdinfo"}
+        return encrypted
+
+    def left_over(self) -> list[str]:
+        """Files in the folders for state and temporary files that do not belong there, or hold a secret."""
+        state = self.rehearsal.state
+        found = [str(path) for path in (state / "records").glob("*") if path.name != "secrets.vault.yml"]
+        found += [str(path) for path in (state / "records").glob(".*")]
+        found += [str(path) for path in (state / "admin").rglob("*.part")]
+        secrets = [leaf.encode() for leaf in leaves(_parsed(self.rehearsal)) if len(leaf) > 12]
+        for folder in (self.temporary, self.home, Path("/dev/shm")):
+            for path in folder.rglob("*"):
+                if path.is_file() and any(secret in _content(path) for secret in secrets):
+                    found.append(f"{path} (holds a secret)")
+        return found
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _parsed(rehearsal: Rehearsal) -> dict[str, t.Any]:
+    password = (rehearsal.state / "vault-password").read_bytes().strip()
+    vault = VaultLib([("default", VaultSecret(password))])
+    content: dict[str, t.Any] = yaml.safe_load(vault.decrypt(rehearsal.bundle.read_bytes()))
+    return content
+
+
+def _interrupt(rehearsal: Rehearsal, folder: Path, times: int, seed: int) -> None:
+    """From maintenance on: killed so many times, now and then finished, and begun anew with new nodes."""
+    print(f"INTERRUPTION_SEED={seed}")
+    chance = random.Random(seed)  # noqa: S311
+    runs = Interrupted(rehearsal, folder)
+    bundle: bytes | None = None
+    for round_ in range(times):
+        number = chance.choice([signal.SIGKILL, signal.SIGINT])
+        early = chance.random() < 0.3
+        seconds = chance.uniform(0.3, SECONDS) if early else chance.uniform(0, 0.5)
+        calls = 0 if early else chance.randrange(1, CALLS)
+        runs.kill(seconds, calls, number)
+        now = runs.bundle()
+        where = f"seed {seed}, round {round_}: {number.name} after {calls} calls and {seconds:.1f} s"
+        assert bundle is None or now == bundle, where
+        bundle = now
+        if round_ % 5 == 4:
+            runs.finish()
+            assert bundle is None or runs.bundle() == bundle, where
+            assert runs.left_over() == [], where
+            rehearsal.down("--wipe")
+            rehearsal.up()
+            bundle = None
+
+
+def test_a_run_goes_on_after_ten_interruptions(make_rehearsal: MakeRehearsal, tmp_path: Path) -> None:
+    _interrupt(make_rehearsal(), tmp_path, 10, SEED)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_a_run_goes_on_after_sixty_interruptions(make_rehearsal: MakeRehearsal, tmp_path: Path) -> None:
+    _interrupt(make_rehearsal(), tmp_path, 60, SEED + 1)
+
+
+# Where the random moments hit too seldom: between the bytes of a file and its name.
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+def killed(*_words, **_options):
+    os.kill(os.getpid(), signal.SIGKILL)
+from ansible_collections.homelab.talos.plugins.module_utils import _rendering
+from ansible_collections.homelab.talos.plugins.plugin_utils import _bundle_file
+setattr(os, sys.argv[1], killed)
+if sys.argv[2] == "bundle":
+    file = _bundle_file.BundleFile.__new__(_bundle_file.BundleFile)
+    file.path = sys.argv[3]
+    file._encrypt = lambda text: b"the bundle"
+    file.create(type("Bundle", (), {"as_dict": lambda self: {}})())
+else:
+    _rendering.write_private(sys.argv[3], b"the secret")
+"""
+
+
+@pytest.mark.parametrize("what", ["bundle", "file"])
+@pytest.mark.parametrize("call", ["fsync", "link", "replace"])
+def test_a_file_is_whole_or_not_there(what: str, call: str, tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "secrets.vault.yml"
+    path.parent.mkdir()
+    argv = [sys.executable, "-c", KILLED_WHILE_WRITING, call, what, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+    if done.returncode == 0:
+        assert path.read_bytes() in (b"the bundle", b"the secret")
+        assert os.listdir(path.parent) == [path.name]
+        return
+    left = os.listdir(path.parent)
+    # Between the name that it has while it is moved and its own it is whole already.
+    assert [(path.parent / name).read_bytes() for name in left] == ([b"the secret"] if call == "replace" else [])
