@@ -189,7 +189,8 @@ def test_node_info_and_wait_in_maintenance(bench: Bench) -> None:
     assert f"{WORKER}: it is in maintenance" in results[1]["msg"]
     facts = results[2]["ansible_facts"]["talos"]
     assert (facts["reachable"], facts["maintenance"], facts["stage"]) == (True, True, "maintenance")
-    assert facts["macs"] == ["d8:3a:dd:0a:10:60"]
+    # The facts of whichever of the two hosts was last.
+    assert facts["macs"] in (["d8:3a:dd:0a:10:60"], ["d8:3a:dd:0a:10:61"])
     assert facts["version"] == "v1.14.2"
     assert facts["disks"]
     assert facts["etcd"] == {}
@@ -425,7 +426,9 @@ def test_a_kubeconfig_is_fetched_when_it_must_be_and_is_never_half_written(clust
     assert "kubeconfig" in failed["msg"]
     assert late["failed"]
     assert path.read_bytes() == broken
-    assert sorted(os.listdir(cluster.admin_dir)) == ["cache", "kubeconfig", "talosconfig", "talosconfig.reader"]
+    # Nothing half-written; a talosconfig of another PKI is kept with its date.
+    left = {name for name in os.listdir(cluster.admin_dir) if not name.startswith("talosconfig.2")}
+    assert left == {"cache", "kubeconfig", "talosconfig", "talosconfig.reader"}
     mended, late = cluster.tasks(task, {"homelab.talos.kubeconfig": {"renew_before": 4000}})
     assert mended["reason"] == "it is of another PKI"
     assert late["reason"].startswith("its certificate ends on")
@@ -527,11 +530,7 @@ def test_a_long_wait_tells_what_is_missing_at_intervals(monkeypatch: pytest.Monk
     monkeypatch.setattr(action, "call", call)
     monkeypatch.setattr(_cluster_action.display, "display", lambda text, stderr: told.append((text, stderr)))
     assert action.call_in_steps({"until": "ready"}, 40.0) == {"missing": []}
-    assert [(each["step"], each["waited"], each["last"]) for each in calls] == [
-        (15, 0.0, False),
-        (15, 15.0, False),
-        (10.0, 30.0, True),
-    ]
+    assert [(each["step"], each["last"]) for each in calls] == [(15, False), (15, False), (10.0, True)]
     assert told == [
         (f"[{CP}] 15 s of 40 s: talos-w1: it is in maintenance", True),
         (f"[{CP}] 30 s of 40 s: talos-w1: it is in maintenance", True),
