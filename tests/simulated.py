@@ -54,8 +54,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_bootstrap, "_LOST_SECONDS", 2.0)
 
 
-# Upper bounds, in the same measure.
-TERMS = Terms(try_seconds=3, reachable_seconds=3, settle_seconds=6, etcd_seconds=4)
+# Upper bounds: what is to come may take its time on a busy machine; what will not come is not waited for as long.
+TERMS = Terms(try_seconds=3, reachable_seconds=60, settle_seconds=60, etcd_seconds=60)
+IMPATIENT = Terms(try_seconds=3, reachable_seconds=3, settle_seconds=6, etcd_seconds=4)
 
 
 class _Log(CallLog):
@@ -71,6 +72,9 @@ class _Log(CallLog):
 
 class Simulation:
     """Some nodes, their declaration, and what the modules do with them. The first names are control planes."""
+
+    terms = TERMS
+    bootstrap_seconds = 60.0
 
     def __init__(self, names: t.Sequence[str], control_planes: int, talos_version: str) -> None:
         self.control_plane_names = tuple(names[:control_planes])
@@ -119,18 +123,19 @@ class Simulation:
     async def plan(self) -> _planning.Plan:
         return await _planning.plan(self.nodes, self.context, self._assessor)
 
-    async def converge(self, name: str, terms: Terms = TERMS, **declared: str) -> Outcome:
+    async def converge(self, name: str, terms: Terms | None = None, **declared: str) -> Outcome:
         node = self.declared(name, **declared)
-        return await Convergence(node, self.control_planes, self.context, self._assessor, terms).run()
+        return await Convergence(node, self.control_planes, self.context, self._assessor, terms or self.terms).run()
 
-    async def bootstrap(self, seconds: float = 6.0) -> bool:
+    async def bootstrap(self, seconds: float | None = None) -> bool:
+        seconds = self.bootstrap_seconds if seconds is None else seconds
         designated, *others = self.control_planes
         return await _bootstrap.ensure_bootstrapped(designated, others, self.context, seconds=seconds)
 
     async def missing(self, until: str = "healthy") -> list[str]:
         return await _readiness.missing(self.nodes, until, self.context)
 
-    async def healthy(self, seconds: float = 15.0) -> None:
+    async def healthy(self, seconds: float = 60.0) -> None:
         ends = time.monotonic() + seconds
         while lacks := await self.missing():
             assert time.monotonic() < ends, lacks
@@ -142,6 +147,13 @@ class Simulation:
             await self.converge(name)
         await self.bootstrap()
         await self.healthy()
+
+    def give_up_soon(self) -> None:
+        """What will not come is waited for in the next calls."""
+        self.terms, self.bootstrap_seconds = IMPATIENT, 6.0
+
+    def be_patient(self) -> None:
+        del self.terms, self.bootstrap_seconds
 
     # --- what happens to them
 

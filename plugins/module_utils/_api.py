@@ -387,7 +387,7 @@ async def connect(
 
     A context from ``Credentials.ssl_context`` serves many nodes. With ``expected_fingerprint`` an insecure
     connection is checked before any call. All calls go over this one connection; once it is lost they fail.
-    Raises Unreachable, UnknownAuthority, CertificateTime, WrongFingerprint.
+    Raises Unreachable, ConnectionLost, UnknownAuthority, CertificateTime, WrongFingerprint.
     """
     insecure = credentials is None
     context = credentials.ssl_context() if isinstance(credentials, Credentials) else credentials
@@ -420,6 +420,9 @@ async def _open(channel: Channel, endpoint: Endpoint, insecure: bool, expected_f
         raise Unreachable(
             f"no connection to {endpoint.address}:{endpoint.port} within {CONNECT_SECONDS:g} s", **where
         ) from error
+    except (ConnectionResetError, BrokenPipeError) as error:
+        # Somebody listens there, and goes or restarts in this moment.
+        raise ConnectionLost(f"the connection broke as it was made: {_reason(error)}", **where) from error
     except OSError as error:
         reason = _reason(error)
         raise Unreachable(f"no connection to {endpoint.address}:{endpoint.port}: {reason}", **where) from error

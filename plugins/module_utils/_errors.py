@@ -55,7 +55,7 @@ class NoAnswer(Unreachable):
 
 
 class ConnectionLost(TalosError):
-    """The connection broke while the call was under way; whether the call took effect is not known."""
+    """The connection broke while it was made or a call was under way; whether the call took effect is not known."""
 
     remedy = "The node restarted its API or rebooted in the middle of the call: run again, the state is read anew"
 

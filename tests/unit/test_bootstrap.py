@@ -163,7 +163,7 @@ def test_it_waits_until_the_node_is_ready() -> None:
 def test_a_bootstrap_that_never_arrived_is_called_again() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.fault("cp1", "reboot-in-call", method="Bootstrap")
-        assert await nodes.bootstrap(10)
+        assert await nodes.bootstrap()
         assert nodes.calls("Bootstrap", "(connection broken)") == ["cp1"]
         assert nodes.calls("Bootstrap", "OK") == ["cp1"]
 

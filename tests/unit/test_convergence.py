@@ -33,7 +33,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMe
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
 from tests import simulated
-from tests.simulated import SYSCTLS, TERMS, UDEV, Simulation, simulation
+from tests.simulated import IMPATIENT, SYSCTLS, TERMS, UDEV, Simulation, simulation
 from tests.unit.rehearsal.harness import Cluster, until
 
 VERSIONS = pytest.mark.parametrize("version", ["1.13.9", "1.14.2"])
@@ -304,7 +304,7 @@ def test_a_node_that_never_comes_back() -> None:
         nodes.machine = UDEV
         nodes.fault("cp", "no-reboot-completes")
         with pytest.raises(WaitedTooLong, match=r"must answer with its new config.*connection refused"):
-            await nodes.converge("cp")
+            await nodes.converge("cp", IMPATIENT)
         await nodes.clear()
         assert not (await nodes.converge("cp")).changed
 
@@ -351,7 +351,7 @@ def test_a_worker_without_a_control_plane_says_what_it_waits_for() -> None:
         nodes.fault("cp", "refused")
         nodes.fleet.nodes["cp"].power_off()
         with pytest.raises(WaitedTooLong) as caught:
-            await nodes.converge("w1")
+            await nodes.converge("w1", IMPATIENT)
         assert "control plane" in caught.value.remedy
         nodes.fleet.nodes["cp"].power_on()
         await nodes.clear()
