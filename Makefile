@@ -26,6 +26,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export LC_ALL := C.UTF-8
 export PYTHONUTF8 := 1
 
+# Simulated nodes boot while tests wait, so there is room for one more worker than cores. The tests of one file share
+# rehearsals, in their order.
+SPREAD = --numprocesses $$(($$(nproc) + 1)) --dist loadfile
+
 # Files that git knows or would know, so that no tool descends into environments or the collection's link to itself.
 files = $(wildcard $(shell git ls-files --cached --others --exclude-standard -- $(1)))
 
@@ -51,7 +55,7 @@ rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 
 .PHONY: test
 test: venv ## unit and integration tests (ARGS go to pytest)
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not faults and not slow" $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
 
 # .venv holds one of the two Ansibles already: 2.19 when it was made from Python 3.11, else 2.21.
 .PHONY: test-faults
@@ -64,7 +68,7 @@ test-faults: venv ## every fault in every phase and the slow tests, under ansibl
 	for venv in $(VENV) "$$other"; do \
 	    echo "== $$("$$venv/bin/python" -c 'import sys; from importlib.metadata import version; \
 	    print("ansible-core", version("ansible-core"), "on Python", sys.version.split()[0])')"; \
-	    PATH="$(CURDIR)/$$venv/bin:$$PATH" pytest -m "faults or slow" $(ARGS) || failed+=" $$venv"; \
+	    PATH="$(CURDIR)/$$venv/bin:$$PATH" pytest $(SPREAD) -m "faults or slow" $(ARGS) || failed+=" $$venv"; \
 	done; \
 	if [[ $$failed ]]; then echo "failed in:$$failed" >&2; exit 1; fi
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import typing as t
@@ -73,9 +74,13 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     state = StateFolder(parsed.state)
     try:
         COMMANDS[parsed.command](parsed, state)
+        sys.stdout.flush()
     except RehearsalError as problem:
         print(f"rehearsal: {problem}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # A reader such as head had enough; what is still buffered must not raise it again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -226,6 +226,8 @@ class Convergence:
             return await self._poll(look, self._terms.reachable_seconds, "the node must answer")
         except WaitedTooLong:
             # The node's own error says more than that we waited.
+            if seen.error is not None:
+                seen.error.cause += f" (asked again and again for {self._terms.reachable_seconds:g} s)"
             return seen
 
     async def _change(self, found: Assessment, config: bytes) -> None:

@@ -142,7 +142,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     nodes, context = nodes_of(module), module.context(bundle)
     found = wait_for(plan(nodes, context, assessor))
     cache.save()
-    more = wait_for(details(nodes, context)) if module.params["details"] else {}
+    answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
+    more = wait_for(details(answering, context))
     return {
         "changed": False,
         "admin_dir": module.params["admin_dir"],

@@ -19,8 +19,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 HOMELAB = ROOT / "inventory" / "homelab"
-# Every rehearsal gets a network of its own below 127.32.0.0/11, most likely unused by other test processes.
-_networks = (f"127.{32 + os.getpid() % 32}.{number}.0/24" for number in range(256))
+# Every rehearsal gets a network of its own from 127.32.0.0 on, most likely unused by other test processes.
+_networks = (f"127.{32 + os.getpid() % 64}.{(os.getpid() // 64 * 32 + number) % 256}.0/24" for number in range(256))
 
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
