@@ -118,7 +118,8 @@ def _kill_group(group: int) -> None:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        # What others keep in /dev/shm may be the image of a disk.
+        return path.read_bytes() if path.stat().st_size < 2**24 else b""
     except OSError:
         return b""
 
@@ -155,14 +156,20 @@ def _interrupt(rehearsal: Rehearsal, folder: Path, times: int, seed: int) -> Non
             bundle = None
 
 
-def test_a_run_goes_on_after_ten_interruptions(make_rehearsal: MakeRehearsal, tmp_path: Path) -> None:
-    _interrupt(make_rehearsal(), tmp_path, 10, SEED)
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a short name: Ansible has a Unix socket in its TMPDIR."""
+    return tmp_path_factory.mktemp("i")
+
+
+def test_a_run_goes_on_after_ten_interruptions(make_rehearsal: MakeRehearsal, folder: Path) -> None:
+    _interrupt(make_rehearsal(), folder, 10, SEED)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-def test_a_run_goes_on_after_sixty_interruptions(make_rehearsal: MakeRehearsal, tmp_path: Path) -> None:
-    _interrupt(make_rehearsal(), tmp_path, 60, SEED + 1)
+def test_a_run_goes_on_after_sixty_interruptions(make_rehearsal: MakeRehearsal, folder: Path) -> None:
+    _interrupt(make_rehearsal(), folder, 60, SEED + 1)
 
 
 # Where the random moments hit too seldom: between the bytes of a file and its name.
