@@ -12,3 +12,8 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 
 class ActionModule(ClusterAction):
     supplies: t.ClassVar[frozenset[str]] = frozenset({"control_planes", "hidden", "secrets"})
+
+    def work(self) -> dict[str, t.Any]:
+        arguments = self.arguments()
+        limit = arguments.get("timeout", 600)
+        return self.call_at_length(arguments, f"waiting for etcd's first member ({limit} s at most)")

@@ -14,3 +14,8 @@ class ActionModule(ClusterAction):
     supplies: t.ClassVar[frozenset[str]] = frozenset(
         {"admin_dir", "cluster", "control_planes", "hidden", "node", "secrets", "talosctl"}
     )
+
+    def work(self) -> dict[str, t.Any]:
+        arguments = self.arguments()
+        limit = arguments.get("timeout", 600)
+        return self.call_at_length(arguments, f"waiting for the node to answer with its config ({limit} s at most)")

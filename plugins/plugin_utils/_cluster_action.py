@@ -10,6 +10,7 @@ connection variables name.
 from __future__ import annotations
 
 import os
+import threading
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -166,6 +167,26 @@ class ClusterAction(ActionBase):
 
     # --- progress
 
+    def call_at_length(self, arguments: dict[str, t.Any], what: str) -> dict[str, t.Any]:
+        """Call a module that may take minutes, and tell now and then that it is still at it."""
+        ended = threading.Event()
+        teller = threading.Thread(target=self._tell_until, args=(ended, what), daemon=True)
+        teller.start()
+        try:
+            return self.call(arguments)
+        finally:
+            ended.set()
+            teller.join()
+
+    def _tell_until(self, ended: threading.Event, what: str) -> None:
+        gone = 0.0
+        while not ended.wait(_STEP_SECONDS):
+            gone += _STEP_SECONDS
+            self._tell(f"{gone:.0f} s: {what}")
+
+    def _tell(self, progress: str) -> None:
+        display.display(f"[{self._variables['inventory_hostname']}] {progress}", stderr=True)
+
     def call_in_steps(self, arguments: dict[str, t.Any], seconds: float) -> dict[str, t.Any]:
         """Call a module that waits, in steps, and tell at each what is still missing."""
         gone = 0.0
@@ -176,8 +197,7 @@ class ClusterAction(ActionBase):
             if last or not result.get("waiting"):
                 return result
             gone += step
-            host = self._variables["inventory_hostname"]
-            display.display(f"[{host}] {gone:.0f} s of {seconds:.0f} s: {result['waiting']}", stderr=True)
+            self._tell(f"{gone:.0f} s of {seconds:.0f} s: {result['waiting']}")
 
 
 T = t.TypeVar("T")

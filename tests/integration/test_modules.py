@@ -13,6 +13,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import typing as t
 from pathlib import Path
 
@@ -535,6 +536,28 @@ def test_a_long_wait_tells_what_is_missing_at_intervals(monkeypatch: pytest.Monk
         (f"[{CP}] 15 s of 40 s: talos-w1: it is in maintenance", True),
         (f"[{CP}] 30 s of 40 s: talos-w1: it is in maintenance", True),
     ]
+
+
+def test_long_work_tells_at_intervals_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    action = _cluster_action.ClusterAction.__new__(_cluster_action.ClusterAction)
+    action._variables = {"inventory_hostname": CP}
+    told: list[str] = []
+    twice = threading.Event()
+
+    def tell(text: str, stderr: bool) -> None:
+        told.append(text)
+        if len(told) == 2:
+            twice.set()
+
+    def call(arguments: Result) -> Result:
+        assert twice.wait(60)
+        return {"changed": True, **arguments}
+
+    monkeypatch.setattr(_cluster_action, "_STEP_SECONDS", 0.1)
+    monkeypatch.setattr(action, "call", call)
+    monkeypatch.setattr(_cluster_action.display, "display", tell)
+    assert action.call_at_length({"node": CP}, "waiting for it") == {"changed": True, "node": CP}
+    assert told[:2] == [f"[{CP}] 0 s: waiting for it"] * 2
 
 
 @pytest.fixture(scope="module")
