@@ -44,9 +44,9 @@ _addresses = (
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product's own patience in the measure of nodes that boot in a third of a second."""
-    monkeypatch.setattr(_api, "CONNECT_SECONDS", 1.5)
-    monkeypatch.setattr(_api, "CALL_SECONDS", 1.5)
-    monkeypatch.setattr(_api, "APPLY_SECONDS", 2.0)
+    monkeypatch.setattr(_api, "CONNECT_SECONDS", 3.0)
+    monkeypatch.setattr(_api, "CALL_SECONDS", 3.0)
+    monkeypatch.setattr(_api, "APPLY_SECONDS", 4.0)
     monkeypatch.setattr(_observation, "_SWAP_SECONDS", 0.2)
     monkeypatch.setattr(_convergence, "_SETTLED_SECONDS", 1.5)
     monkeypatch.setattr(_convergence, "_ROLE_SECONDS", 2.0)
