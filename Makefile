@@ -72,6 +72,10 @@ test-faults: venv ## every fault in every phase and the slow tests, under ansibl
 	done; \
 	if [[ $$failed ]]; then echo "failed in:$$failed" >&2; exit 1; fi
 
+.PHONY: test-vm
+test-vm: venv ## a real `vagrant up` on Debian, as root: a box from packages, provisioned, looked at, at work, destroyed
+	tests/vm/run $(ARGS)
+
 .PHONY: bench
 bench: venv ## time of a run without changes at 5, 100 and 500 simulated nodes
 	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/bench.py $(ARGS)
