@@ -37,19 +37,19 @@ KUBECTL = """\
 case " $* " in
 *" port-forward "*) for last; do :; done; exec python3 -m http.server --directory /etc "${last%%:*}" ;;
 esac
-case $1 in completion) echo "# $2 completion of kubectl @";; *) echo "kubectl @";; esac
+case $1 in completion) echo "# $2 completion of kubectl {version}";; *) echo "kubectl {version}";; esac
 """
 
 # The stand-in of the rehearsal in one file; Python compiles it once.
 TALOSCTL = """\
 #!/bin/sh
-case $1 in completion) echo "# $2 completion of talosctl @"; exit ;; esac
-code=/var/tmp/talosctl-@-$(id -u) python=/opt/homelab-talos/venv/bin/python
+case $1 in completion) echo "# $2 completion of talosctl {version}"; exit ;; esac
+code=/var/tmp/talosctl-{version}-$(id -u) python=/opt/homelab-talos/venv/bin/python
 if ! [ -d "$code" ]; then
     new=$(mktemp -d "$code.XXXXXX")
     $python -m zipfile --extract "$0" "$new" && mv -T "$new" "$code" || rm -rf "$new"
 fi
-STANDIN_TALOSCTL_VERSION=@ PYTHONPATH=$code exec $python -m rehearsal.standin.talosctl "$@"
+STANDIN_TALOSCTL_VERSION={version} PYTHONPATH=$code exec $python -m rehearsal.standin.talosctl "$@"
 exit
 """
 
@@ -59,13 +59,13 @@ def stand_in(version: str) -> bytes:
     with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED) as file:
         for path in sorted([ROOT / "rehearsal" / "__init__.py", *(ROOT / "rehearsal" / "standin").glob("[!.]*.*")]):
             file.write(path, path.relative_to(ROOT))
-    return TALOSCTL.replace("@", version).encode() + code.getvalue()
+    return TALOSCTL.replace("{version}", version).encode() + code.getvalue()
 
 
 def made_up(name: str, version: str) -> bytes:
     if name == "talosctl":
         return stand_in(version)
-    return KUBECTL.replace("@", version).encode() if name == "kubectl" else binary(name, version)
+    return KUBECTL.replace("{version}", version).encode() if name == "kubectl" else binary(name, version)
 
 
 def write_tools(project: Path, folder: Path) -> None:
