@@ -66,7 +66,7 @@ def until(true: t.Callable[[], bool]) -> bool:
 def answer_of(url: str) -> str:
     """What a web server says; empty while there is none."""
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - the VM
             return str(answer.read().decode().strip())
     except OSError:
         return ""
