@@ -3,17 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The mirror of the scenarios: python mirror.py FILE LOCK VERSIONS...
 
-Serves the tools in these versions (JSON objects), writes their lock, and then its address and process into FILE. Below
-its folders ``wrong`` and ``cut-...`` it is a mirror that goes wrong.
+Serves the tools in these versions (JSON objects), writes their lock, and then its address into FILE; it ends when that
+is removed. Below its folders ``wrong`` and ``cut-...`` it is a mirror that goes wrong.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import signal
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -50,9 +49,10 @@ def main(file: Path, lock_file: Path, *versions: str) -> None:
             lock |= publish(mirror, table[name], version, ARCH, content)
         lock_file.write_text(render(lock))
         part = file.with_suffix(".part")
-        part.write_text(json.dumps({"url": mirror.url, "pid": os.getpid()}))
+        part.write_text(mirror.url)
         part.rename(file)
-        signal.pause()
+        while file.exists():
+            time.sleep(0.5)
 
 
 if __name__ == "__main__":
