@@ -54,8 +54,13 @@ rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 	$(BIN)/rehearsal down --state $(STATE)
 
 .PHONY: test
-test: venv ## unit and integration tests (ARGS go to pytest)
+test: venv ## unit and integration tests (ARGS go to pytest), and molecule
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
+	VENV=$(VENV) molecule/run
+
+.PHONY: molecule
+molecule: venv ## roles in containers and site.yml on simulated nodes (ARGS names scenarios)
+	VENV=$(VENV) molecule/run $(ARGS)
 
 # .venv holds one of the two Ansibles already: 2.19 when it was made from Python 3.11, else 2.21.
 .PHONY: test-faults

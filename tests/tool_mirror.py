@@ -23,6 +23,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.talos.plugins.module_utils._tool_lock import Key, Lock
+from ansible_collections.homelab.talos.plugins.module_utils._tool_table import Tool
+
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
@@ -54,7 +57,11 @@ def archive(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
 
 @dataclass
 class Fault:
-    """How one answer goes wrong. ``cut``: so many bytes of the body, then the end; ``reset`` ends it the hard way."""
+    """How one answer goes wrong.
+
+    ``cut``: so many bytes of the body, or all but so many where it is negative, then the end; ``reset`` ends it the
+    hard way.
+    """
 
     status: int = 0
     cut: int | None = None
@@ -67,11 +74,16 @@ class Fault:
 
 
 class Mirror:
-    """Files by their path. ``faults`` holds for each path what happens at the next requests, one after another."""
+    """Files by their path.
+
+    ``faults`` holds for each path what happens at the next requests, one after another; ``bad_folders`` what always
+    happens to requests for ``/NAME/PATH``, so that each of them is a mirror that goes wrong in its own way.
+    """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list[Fault]] = {}
+        self.bad_folders: dict[str, Fault] = {}
         self.ranges = True
         self.log: list[tuple[str, str]] = []
         mirror = self
@@ -111,8 +123,12 @@ class Mirror:
         # A proxy is asked for whole URLs.
         path = "/" + request.path.split("://", 1)[1] if "://" in request.path else request.path
         self.log.append((path, request.headers.get("Range", "")))
+        folder, _, below = path.removeprefix("/").partition("/")
         queue = self.faults.get(path) or []
-        fault = queue.pop(0) if queue else Fault()
+        if folder in self.bad_folders:
+            path, fault = f"/{below}", self.bad_folders[folder]
+        else:
+            fault = queue.pop(0) if queue else Fault()
         if fault.hang:
             threading.Event().wait(fault.hang)
         content = self.files.get(path)
@@ -160,6 +176,13 @@ class Mirror:
         """The ranges that were asked of a URL, one a request; empty for the whole."""
         path = "/" + url.split("://", 1)[1]
         return [wish for asked, wish in self.log if asked == path]
+
+
+def publish(mirror: Mirror, tool: Tool, version: str, arch: str, content: bytes) -> Lock:
+    """A binary as its publisher has it, in an archive or bare; its lock."""
+    member = tool.member_for(version, arch)
+    published = archive({"LICENSE": b"free", member: content}) if member else content
+    return {Key(tool.name, version, arch): mirror.put(tool.url_for(version, arch), published)}
 
 
 @contextlib.contextmanager

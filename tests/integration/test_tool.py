@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.homelab.talos.plugins.module_utils._tool_lock import Key, render
+from ansible_collections.homelab.talos.plugins.module_utils._tool_lock import Key, Lock, render
 from ansible_collections.homelab.talos.plugins.module_utils._tool_table import MACHINES, parse_table
-from tests.tool_mirror import Fault, Mirror, archive, binary, mirror_of, sha256
+from tests.tool_mirror import Fault, Mirror, binary, mirror_of, publish, sha256
 
 from .conftest import ROOT, Run
 
@@ -75,15 +75,11 @@ class Site:
             )
         )
 
-    def published(self) -> dict[Key, str]:
+    def published(self) -> Lock:
         """Old and new versions of all tools, at the mirror; their lock."""
-        lock = {}
+        lock: Lock = {}
         for name, version in [*OLD.items(), *NEW.items()]:
-            tool = TABLE[name]
-            content = binary(name, version, SIZE)
-            member = tool.member_for(version, ARCH)
-            content = archive({"LICENSE": b"free", member: content}) if member else content
-            lock[Key(name, version, ARCH)] = self.mirror.put(tool.url_for(version, ARCH), content)
+            lock |= publish(self.mirror, TABLE[name], version, ARCH, binary(name, version, SIZE))
         return lock
 
     def url(self, name: str, version: str) -> str:
