@@ -5,52 +5,6 @@
 
 from __future__ import annotations
 
-_NODE = r"""
-    suboptions:
-      name:
-        description: Name of the node.
-        type: str
-        required: true
-      address:
-        description: Where its API is.
-        type: str
-        required: true
-      machine_type:
-        description: What the node is.
-        type: str
-        required: true
-        choices: [controlplane, worker]
-      mac:
-        description: MAC address of one of its cards. Without it no node in maintenance is configured.
-        type: str
-        default: ""
-      fingerprint:
-        description: Fingerprint of its certificate in maintenance, as its console shows it.
-        type: str
-        default: ""
-      hostname:
-        description: Its hostname.
-        type: str
-        default: ""
-      board:
-        description: The board, such as V(rpi_4).
-        type: str
-        default: ""
-      schematic_id:
-        description: ID of its Image Factory schematic.
-        type: str
-        default: ""
-      installer_image:
-        description: Its installer image.
-        type: str
-        default: ""
-      patches:
-        description: Strategic-merge patches as YAML texts, in the order in which they are merged.
-        type: list
-        elements: str
-        default: []
-"""
-
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
@@ -152,25 +106,107 @@ options:
         required: true
 """
 
-    NODE = (
-        r"""
+    NODE = r"""
 options:
   node:
     description:
       - The node. By default it is made from the inventory's variables of the host.
     type: dict
-    required: true"""
-        + _NODE
-    )
+    required: true
+    suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      address:
+        description: Where its API is.
+        type: str
+        required: true
+      machine_type:
+        description: What the node is.
+        type: str
+        required: true
+        choices: [controlplane, worker]
+      mac:
+        description: MAC address of one of its cards. Without it no node in maintenance is configured.
+        type: str
+        default: ""
+      fingerprint:
+        description: Fingerprint of its certificate in maintenance, as its console shows it.
+        type: str
+        default: ""
+      hostname:
+        description: Its hostname.
+        type: str
+        default: ""
+      board:
+        description: The board, such as V(rpi_4).
+        type: str
+        default: ""
+      schematic_id:
+        description: ID of its Image Factory schematic.
+        type: str
+        default: ""
+      installer_image:
+        description: Its installer image.
+        type: str
+        default: ""
+      patches:
+        description: Strategic-merge patches as YAML texts, in the order in which they are merged.
+        type: list
+        elements: str
+        default: []
+"""
 
-    NODES = (
-        r"""
+    NODES = r"""
 options:
   nodes:
     description:
       - The nodes. By default all hosts of the play, from their variables in the inventory.
     type: list
     required: true
-    elements: dict"""
-        + _NODE
-    )
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      address:
+        description: Where its API is.
+        type: str
+        required: true
+      machine_type:
+        description: What the node is.
+        type: str
+        required: true
+        choices: [controlplane, worker]
+      mac:
+        description: MAC address of one of its cards. Without it no node in maintenance is configured.
+        type: str
+        default: ""
+      fingerprint:
+        description: Fingerprint of its certificate in maintenance, as its console shows it.
+        type: str
+        default: ""
+      hostname:
+        description: Its hostname.
+        type: str
+        default: ""
+      board:
+        description: The board, such as V(rpi_4).
+        type: str
+        default: ""
+      schematic_id:
+        description: ID of its Image Factory schematic.
+        type: str
+        default: ""
+      installer_image:
+        description: Its installer image.
+        type: str
+        default: ""
+      patches:
+        description: Strategic-merge patches as YAML texts, in the order in which they are merged.
+        type: list
+        elements: str
+        default: []
+"""
