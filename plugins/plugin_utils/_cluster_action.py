@@ -19,6 +19,8 @@ from ansible.utils.display import Display
 
 from ..module_utils import _definition as definition
 from ..module_utils._secrets_bundle import SecretsBundle
+from ..module_utils._values import plain
+from ..module_utils._versions import DEFAULT_TALOS
 from ._bundle_file import FILE_NAME, BundleFile
 from ._vaulted import InlineVaults, in_files, in_patch, is_encrypted_file
 
@@ -51,22 +53,30 @@ class ClusterAction(ActionBase):
         return self.call(self.arguments())
 
     def call(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        name = f"homelab.talos.{self._task.action.rsplit('.', 1)[-1]}"
         result: dict[str, t.Any] = self._execute_module(
-            module_name=name, module_args=arguments, task_vars=self._variables
+            module_name=self.module_name, module_args=arguments, task_vars=self._variables
         )
         return result
+
+    @property
+    def module_name(self) -> str:
+        return f"homelab.talos.{self._task.action.rsplit('.', 1)[-1]}"
 
     def arguments(self) -> dict[str, t.Any]:
         """What the task gives, and for the rest what this action supplies."""
         given = dict(self._task.args)
         makers: dict[str, t.Callable[[], t.Any]] = {
             "admin_dir": self.admin_dir,
+            "board": lambda: self.variable("node_board"),
+            "cache_dir": self.cache_dir,
             "cluster": lambda: self.cluster().as_dict(),
             "control_planes": self.control_planes,
+            "installer_registry": lambda: self.variable("node_installer_registry"),
             "node": self.node,
             "nodes": lambda: [self.node_of(name) for name in self._variables["ansible_play_hosts"]],
+            "schematic": lambda: plain(self.variable("node_schematic")),
             "secrets": self.secrets,
+            "talos_version": lambda: self.variable("cluster_talos_version") or DEFAULT_TALOS,
             "talosctl": lambda: self.variable("tool_talosctl_path") or "talosctl",
         }
         wanted = [name for name in makers if name in self.supplies and given.get(name) is None]
@@ -155,11 +165,19 @@ class ClusterAction(ActionBase):
     def admin_dir(self) -> str:
         return str(self.variable("cluster_admin_dir") or f"~/.homelab/{self.variable('cluster_name')}")
 
+    def cache_dir(self) -> str | None:
+        known = self.variable("cluster_admin_dir") or self.variable("cluster_name")
+        return f"{self.admin_dir()}/cache" if known else None
+
+    def record_path(self, name: str) -> str:
+        """A file on the controller that the user commits."""
+        folder = str(self.variable("cluster_records_dir") or self.inventory_dir())
+        return os.path.join(os.path.expanduser(folder), name)
+
     # --- secrets
 
     def bundle_file(self) -> BundleFile:
-        folder = str(self.variable("cluster_records_dir") or self.inventory_dir())
-        return BundleFile(os.path.join(os.path.expanduser(folder), FILE_NAME), self._loader)
+        return BundleFile(self.record_path(FILE_NAME), self._loader)
 
     def secrets(self) -> dict[str, t.Any] | None:
         bundle: SecretsBundle | None = self.bundle_file().read()
