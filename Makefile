@@ -55,6 +55,7 @@ rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 
 .PHONY: test
 test: venv ## unit and integration tests (ARGS go to pytest), and molecule
+	@tests/card/set-up
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
 	VENV=$(VENV) molecule/run
 
@@ -65,6 +66,7 @@ molecule: venv ## roles in containers and site.yml on simulated nodes (ARGS name
 # .venv holds one of the two Ansibles already: 2.19 when it was made from Python 3.11, else 2.21.
 .PHONY: test-faults
 test-faults: venv ## every fault in every phase and the slow tests, under ansible-core 2.19 and 2.21
+	@tests/card/set-up
 	@own=$$($(BIN)/python -c 'import sys; print("2.19" if sys.version_info < (3, 12) else "2.21")'); \
 	if [[ $$own == 2.19 ]]; then other=$(VENV_221); python=$$(.ci/find-python 3.12 3.14); \
 	else other=$(VENV_219); python=$$(.ci/find-python 3.11 3.11); fi; \
@@ -84,6 +86,10 @@ test-vm: venv ## a real `vagrant up` on Debian, as root: a box from packages, pr
 .PHONY: bench
 bench: venv ## time of a run without changes at 5, 100 and 500 simulated nodes
 	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/bench.py $(ARGS)
+
+.PHONY: bench-card
+bench-card: venv ## time of writing a card, beside zstdcat | dd (root)
+	PYTHONPATH="$(CURDIR)" $(BIN)/python tests/bench_card.py $(ARGS)
 
 .PHONY: lock
 lock: venv ## sha256 of tools from their publishers into LOCK (ARGS='helm=4.3.0' adds a version)

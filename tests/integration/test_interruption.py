@@ -134,7 +134,7 @@ def _parsed(rehearsal: Rehearsal) -> dict[str, t.Any]:
 def _interrupt(rehearsal: Rehearsal, folder: Path, times: int, seed: int) -> None:
     """From maintenance on: killed so many times, now and then finished, and begun anew with new nodes."""
     print(f"INTERRUPTION_SEED={seed}")
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     runs = Interrupted(rehearsal, folder)
     bundle: bytes | None = None
     for round_ in range(times):
