@@ -37,36 +37,3 @@ options:
     type: int
     default: 2
 """
-
-    NETWORK = r"""
-options:
-  mirror:
-    description:
-      - URL of a mirror that is asked instead of the publishers. Its layout is that of C(wget --force-directories), as
-        C(MIRROR/github.com/derailed/k9s/releases/download/...), and so that of O(cache_dir).
-    type: str
-    default: ""
-  proxy:
-    description: URL of a proxy. By default that of the environment, if it names one.
-    type: str
-    default: ""
-  ca_file:
-    description: PEM file on the host with authorities to trust beside the system's.
-    type: path
-  offline:
-    description: Download nothing; what is needed must lie in O(cache_dir).
-    type: bool
-    default: false
-  keep_download:
-    description: Leave downloads in O(cache_dir) after their installation.
-    type: bool
-    default: false
-  timeout:
-    description: Seconds without an answer or a byte of it, after which a download is tried again.
-    type: int
-    default: 30
-  retries:
-    description: How often to try again where the cause may pass.
-    type: int
-    default: 3
-"""

@@ -20,7 +20,7 @@ from . import _settings, _values, _versions
 from ._declaration import Cluster, Node
 from ._patches import PatchReader
 from ._problems import HIDDEN, DefinitionError, Problem, Report, Severity, shown, suggestion
-from ._schematic import BOARDS, read_schematic
+from ._schematic import BOARDS, REGISTRY, installer_image, read_schematic
 from ._targets import PHASES, SPECIAL_TAGS
 
 __all__ = [
@@ -100,7 +100,6 @@ _SECRET_WORDS = ("auth", "key", "pass", "patch", "secret", "token")
 _PREFIXES = ("cluster_", "node_", "group_patch")
 _CLUSTER_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,61}[a-z0-9])?", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
-_DEFAULT_REGISTRY = "factory.talos.dev"
 # The card of a Pi; else the disk that gen config writes.
 _DEFAULT_DISKS = {"rpi_4": "/dev/mmcblk0", "rpi_5": "/dev/mmcblk0", "generic": "/dev/sda"}
 # What NodeRestriction lets a kubelet set below these domains. Talos sets a worker's labels as its kubelet,
@@ -426,8 +425,8 @@ def _node(
     mac = read("node_mac", _values.mac, "")
     hostname = _read_hostname(name, variables, report)
     identity, _schematic = read_schematic(variables.get("node_schematic"), board, "node_schematic", report)
-    registry = read("node_installer_registry", _values.registry, _DEFAULT_REGISTRY)
-    image = f"{registry}/metal-installer/{identity}:v{cluster.talos_version}"
+    registry = read("node_installer_registry", _values.registry, REGISTRY)
+    image = installer_image(registry, identity, cluster.talos_version)
     settings = _settings.Settings(
         hostname=hostname,
         installer_image=image,

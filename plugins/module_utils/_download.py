@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the homelab.talos collection: it may change without notice.
-"""Files from the web into a cache, with what is in them known beforehand.
+"""Files from the web into a cache, with what is in them known beforehand, or proved right at their first use.
 
-A file gets its name in the cache once its sha256 is the expected one, and not before. What an interrupted download
+A file gets its name in the cache once its content is the expected one, and not before. What an interrupted download
 brought stays beside it, as ``NAME.HASH.part``, and the next try asks for the rest only.
 
 Mirror and cache have one layout, that of ``wget --force-directories``: ``github.com/derailed/k9s/releases/...``. So the
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import http.client
 import os
@@ -37,24 +38,24 @@ _TEXT_LIMIT = 1024 * 1024
 _PROGRESS = 4 * 1024 * 1024
 _PASSING_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_PAUSE = 30.0
+_LOCK_PAUSE = 0.5
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+# Gets the bytes that are there of a download, and those of the whole, 0 where that is not known; may raise to end it.
+Progress = t.Callable[[int, int], object]
 
 
 class DownloadError(TalosError):
     """A file could not be fetched."""
-
-    remedy = (
-        "Can this host reach it? Behind a proxy set tool_proxy; with a mirror of your own set tool_mirror; without "
-        "either, put the file into tool_cache_dir by hand"
-    )
 
 
 class WrongContent(DownloadError):
     """What came is not what was expected."""
 
     remedy = (
-        "Nothing was installed from it. Somebody between the publisher and this host answers with something else (a "
-        "proxy's error page, a stale mirror), or the publisher replaced the file: find out which before you trust it"
+        "It was not used. Somebody between the publisher and this host answers with something else (a proxy's error "
+        "page, a stale mirror), or the publisher replaced the file: find out which before you trust it"
     )
 
 
@@ -75,13 +76,17 @@ class NotInCache(DownloadError):
 class NoSpace(TalosError):
     """A disk is full."""
 
-    remedy = "Make room there and run again; what was installed before still works"
+    remedy = "Make room there and run again; what was there before still is"
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The way out. Without ``proxy`` the environment's applies; ``pause`` is the first of the growing pauses."""
+    """The way out. Without ``proxy`` the environment's applies; ``pause`` is the first of the growing pauses.
 
+    ``prefix`` is that of the variables that errors name: ``tool_`` makes them speak of ``tool_mirror``.
+    """
+
+    prefix: str
     mirror: str = ""
     proxy: str = ""
     ca_file: str = ""
@@ -94,13 +99,53 @@ class Network:
         if self.mirror and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
             raise DownloadError(
                 f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} cannot be a mirror",
-                remedy="tool_mirror is the URL of a folder, by http or https and without a password",
+                remedy=f"{self.prefix}mirror is the URL of a folder, by http or https and without a password",
             )
 
     def source(self, url: str) -> str:
         """Where a publisher's file is fetched from."""
         place = place_of(url)
         return f"{self.mirror.rstrip('/')}/{place}" if self.mirror else url
+
+    @property
+    def remedy(self) -> str:
+        """What to do where there is no way."""
+        return (
+            f"Can this host reach it? Behind a proxy set {self.prefix}proxy; with a mirror of your own set "
+            f"{self.prefix}mirror; without either, put the file into {self.prefix}cache_dir by hand"
+        )
+
+
+class Expected:
+    """What a file must be: of this sha256. Without one, at its first use, what ``inspect`` lets pass.
+
+    ``inspect`` gets the path of a new file, and raises WrongContent.
+    """
+
+    def __init__(self, sha256: str = "", inspect: t.Callable[[str], object] = lambda _path: None) -> None:
+        self.sha256 = sha256
+        self._inspect = inspect
+
+    @property
+    def label(self) -> str:
+        return self.sha256[:12] or "new"
+
+    def require(self, path: str) -> None:
+        """Raises WrongContent."""
+        seen = sha256_of_file(path)
+        if self.sha256 not in ("", seen):
+            raise WrongContent(f"expected sha256 {self.sha256}, seen {seen} ({_size(path)} bytes)")
+        self._inspect(path)
+
+    def is_at(self, path: str) -> bool:
+        """Whether a file is there that needs no download. One of a known sha256 was inspected when it came."""
+        if self.sha256:
+            return _sha256_if_there(path) == self.sha256
+        try:
+            self.require(path)
+        except (FileNotFoundError, IsADirectoryError, WrongContent):
+            return False
+        return True
 
 
 def place_of(url: str) -> str:
@@ -153,50 +198,94 @@ class Fetched(t.NamedTuple):
     passing: bool
 
 
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Cache:
     """The folder in which downloads land, and in which a user may lay files instead. ``keep``: downloads stay there."""
 
-    def __init__(self, folder: str, network: Network, *, offline: bool = False, keep: bool = False) -> None:
-        self._folder = folder
-        self._fetcher = Fetcher(network)
+    def __init__(
+        self,
+        folder: str,
+        network: Network,
+        *,
+        offline: bool = False,
+        keep: bool = False,
+        progress: Progress = lambda _done, _size: None,
+    ) -> None:
+        self.folder = folder
+        self._network = network
+        self._fetcher = Fetcher(network, progress)
+        self._progress = progress
         self._offline = offline
         self._keep = keep
 
     def path(self, url: str) -> str:
-        return os.path.join(self._folder, *place_of(url).split("/"))
+        return os.path.join(self.folder, *place_of(url).split("/"))
 
     def holds(self, url: str) -> bool:
         """A file of this name, whatever is in it."""
         return os.path.isfile(self.path(url))
 
-    def get(self, url: str, sha256: str) -> Fetched:
+    def get(self, url: str, expected: Expected) -> Fetched:
         """The file with this content, downloaded where it is not there."""
-        path = self.path(url)
-        seen = _sha256_if_there(path)
-        if seen == sha256:
-            return Fetched(path, passing=False)
-        part = f"{path}.{sha256[:12]}.part"
-        # Whole, when the disk was full at its installation.
-        if _sha256_if_there(part) != sha256:
-            self._require_network(url, path, sha256, seen)
-            make_folder(os.path.dirname(path))
-            self._fetcher.file(url, part, sha256)
-        if not self._keep:
-            return Fetched(part, passing=True)
-        os.replace(part, path)
-        return Fetched(path, passing=False)
+        return self.find(url, expected) or self.download(url, expected)
 
-    def _require_network(self, url: str, path: str, sha256: str, seen: str) -> None:
+    def find(self, url: str, expected: Expected) -> Fetched | None:
+        path = self.path(url)
+        return Fetched(path, passing=False) if expected.is_at(path) else None
+
+    def download(self, url: str, expected: Expected) -> Fetched:
+        """Also over another file of this name. One process after another, and the next finds what the first got."""
+        path = self.path(url)
+        part = f"{path}.{expected.label}.part"
+        # Whole, when the disk was full at its installation.
+        if not expected.is_at(part):
+            self._require_network(url, path, expected)
+            make_folder(os.path.dirname(path))
+        with self._alone_in(os.path.dirname(path)):
+            found = self.find(url, expected)
+            if found:
+                return found
+            if not expected.is_at(part):
+                self._fetcher.file(url, part, expected)
+            if not self._keep:
+                return Fetched(part, passing=True)
+            os.replace(part, path)
+            return Fetched(path, passing=False)
+
+    @contextlib.contextmanager
+    def _alone_in(self, folder: str) -> t.Iterator[None]:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            while not _locked(descriptor):
+                self._progress(0, 0)
+                time.sleep(_LOCK_PAUSE)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _require_network(self, url: str, path: str, expected: Expected) -> None:
         if not self._offline:
             return
-        if seen:
-            raise WrongContent(
-                f"{path} is not {url}: expected sha256 {sha256}, seen {seen}",
-                remedy="Replace it by the right file; tool_offline forbids to download it",
-            )
+        setting = f"{self._network.prefix}offline"
+        if os.path.isfile(path):
+            try:
+                expected.require(path)
+            except WrongContent as error:
+                raise WrongContent(
+                    f"{path} is not {url}: {error.cause}",
+                    remedy=f"Replace it by the right file; {setting} forbids to download it",
+                ) from None
+        sha256 = f" (sha256 {expected.sha256})" if expected.sha256 else ""
         raise NotInCache(
-            f"{path} is missing, and tool_offline forbids to download {url}",
-            remedy=f"Put it there (sha256 {sha256}), from a machine with network: wget --force-directories {url}",
+            f"{path} is missing, and {setting} forbids to download {url}",
+            remedy=f"Put it there{sha256}, from a machine with network: wget --force-directories {url}",
         )
 
     def drop(self, fetched: Fetched) -> None:
@@ -206,7 +295,7 @@ class Cache:
             if fetched.passing:
                 os.unlink(path)
                 path = os.path.dirname(path)
-                while not os.path.samefile(path, self._folder):
+                while not os.path.samefile(path, self.folder):
                     os.rmdir(path)
                     path = os.path.dirname(path)
 
@@ -230,40 +319,48 @@ class _Broken(Exception):
 class Fetcher:
     """Gets files by HTTP, again and again where the cause may pass: a timeout, a broken line, an overloaded server."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, progress: Progress = lambda _done, _size: None) -> None:
         self._network = network
+        self._progress = progress
         self._made: urllib.request.OpenerDirector | None = None
 
     def text(self, url: str) -> str:
         """A small file as text, through the mirror where there is one."""
-        source = self._network.source(url)
-        content = self._persistently(source, lambda: self._small(source))
+        return self._text(self._network.source(url))
+
+    def post(self, url: str, body: bytes, kind: str) -> str:
+        """What the publisher itself answers to this body of this content type; it may be sent more than once."""
+        place_of(url)
+        return self._text(url, body, kind)
+
+    def _text(self, source: str, body: bytes | None = None, kind: str = "") -> str:
+        content = self._persistently(source, lambda: self._small(source, body, kind))
         try:
             return content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise WrongContent(f"{source} is not text") from error
 
-    def file(self, url: str, part: str, sha256: str) -> None:
+    def file(self, url: str, part: str, expected: Expected) -> None:
         """Into the file ``part``, going on from what is in it. Whatever ends this early, no wrong content stays."""
         source = self._network.source(url)
         resumed = _size(part) > 0
         try:
             self._persistently(source, lambda: self._receive(source, part), lambda: _size(part))
         except (Interrupted, NoSpace) as error:
-            if _size(part):
+            if _size(part) and expected.sha256:
                 seen = sha256_of_file(part)
-                error.cause += f"; expected sha256 {sha256}, what came so far has {seen}"
+                error.cause += f"; expected sha256 {expected.sha256}, what came so far has {seen}"
             raise
-        seen = sha256_of_file(part)
-        if seen == sha256:
+        try:
+            expected.require(part)
+        except WrongContent as error:
+            os.unlink(part)
+            if not resumed:
+                raise WrongContent(f"{source} has another content: {error.cause}") from None
+        else:
             return
-        size = _size(part)
-        os.unlink(part)
-        if resumed:
-            # What was there may have been the wrong half.
-            self.file(url, part, sha256)
-            return
-        raise WrongContent(f"{source} has another content: expected sha256 {sha256}, seen {seen} ({size} bytes)")
+        # What was there may have been the wrong half.
+        self.file(url, part, expected)
 
     def _persistently(self, source: str, attempt: t.Callable[[], _T], progress: t.Callable[[], int] = lambda: 0) -> _T:
         pause = self._network.pause
@@ -289,14 +386,16 @@ class Fetcher:
             if progress() >= best + _PROGRESS:
                 best, left, pause = progress(), self._network.retries, self._network.pause
             if missing:
-                raise NotThere(cause)
+                raise NotThere(cause, remedy=self._network.remedy)
             if not passing or left <= 0:
-                raise (Interrupted if passing and progress() else DownloadError)(cause)
+                if passing and progress():
+                    raise Interrupted(cause)
+                raise DownloadError(cause, remedy=self._network.remedy)
             time.sleep(min(max(pause, wish), _LONGEST_PAUSE))
             left, pause = left - 1, pause * 2
 
-    def _small(self, source: str) -> bytes:
-        with self._open(source, 0) as response:
+    def _small(self, source: str, body: bytes | None, kind: str) -> bytes:
+        with self._open(source, 0, body, {"Content-Type": kind} if kind else {}) as response:
             content: bytes = response.read(_TEXT_LIMIT + 1)
             if len(content) > _TEXT_LIMIT:
                 raise WrongContent(f"{source} is larger than any checksum file")
@@ -337,6 +436,7 @@ class Fetcher:
                     chunk, whole_chunk = _read(response)
                     _write_all(file, chunk)
                     offset += len(chunk)
+                    self._progress(offset, whole or 0)
                     if not whole_chunk:
                         raise _Broken(f"{offset} bytes came")
                     if not chunk:
@@ -350,9 +450,12 @@ class Fetcher:
         if whole is not None and offset < whole:
             raise _Broken(f"{offset} of {whole} bytes came")
 
-    def _open(self, source: str, offset: int) -> http.client.HTTPResponse:
-        headers = {"User-Agent": "homelab.talos", "Accept-Encoding": "identity"}
-        request = urllib.request.Request(source, headers=headers)  # noqa: S310 - place_of lets http and https pass only
+    def _open(
+        self, source: str, offset: int, body: bytes | None = None, more: t.Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        headers = {"User-Agent": "homelab.talos", "Accept-Encoding": "identity", **(more or {})}
+        # place_of lets http and https pass only
+        request = urllib.request.Request(source, body, headers)  # noqa: S310
         if offset:
             request.add_header("Range", f"bytes={offset}-")
         response: http.client.HTTPResponse = self._opener().open(request, timeout=self._network.timeout)
@@ -378,7 +481,7 @@ class Fetcher:
             except (OSError, ssl.SSLError) as error:
                 raise DownloadError(
                     f"{self._network.ca_file} cannot be used as certificates of authorities: {_told(error)}",
-                    remedy="Let tool_ca_file name a PEM file on the admin host",
+                    remedy=f"Let {self._network.prefix}ca_file name a PEM file on this host",
                 ) from error
         return context
 

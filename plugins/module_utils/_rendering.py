@@ -15,7 +15,7 @@ import typing as t
 from ._declaration import Cluster, Node
 from ._secrets_bundle import SecretsBundle
 from ._talosctl import Talosctl, TalosctlError
-from ._whole_file import whole_file
+from ._whole_file import make_private, whole_file
 
 # Changes when this file renders the same inputs to other bytes.
 _FORMAT = "1"
@@ -114,16 +114,9 @@ def sha256(data: bytes) -> str:
 def write_private(path: str, content: bytes) -> None:
     """Whole or not at all, 0600, in a folder made 0700 where it is missing, as are those above it."""
     folder = os.path.dirname(path)
-    _make_private(folder)
+    make_private(folder)
     with whole_file(folder, content) as temporary:
         os.replace(temporary, path)
-
-
-def _make_private(folder: str) -> None:
-    # makedirs gives its mode to the last folder only.
-    if folder and not os.path.isdir(folder):
-        _make_private(os.path.dirname(folder))
-        os.makedirs(folder, mode=0o700, exist_ok=True)
 
 
 def read_private(path: str) -> bytes | None:

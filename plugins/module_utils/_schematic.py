@@ -21,10 +21,11 @@ import typing as t
 from collections.abc import Mapping
 
 from . import _yaml_text
-from ._problems import Report, suggestion
+from ._problems import HIDDEN, Report, suggestion
 
 Schematic = dict[str, t.Any]
 
+REGISTRY = "factory.talos.dev"
 PI_IMAGE = "siderolabs/sbc-raspberrypi"
 # What a board boots with when the inventory adds nothing.
 BOARDS: dict[str, Schematic] = {
@@ -55,11 +56,13 @@ _OPTION = re.compile(r"[A-Za-z]{2,}", re.ASCII)
 _PLAIN = re.compile(r"-?[A-Za-z/](?:[!-~]|(?<!:) (?=[!-\"$-~])){0,200}", re.ASCII)
 _FOLDS_AFTER = 60
 _EXTENSION = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
-# The factory serves a schematic to anyone who knows its ID, so nothing secret may be an argument.
-_SECRET_ARGUMENT = re.compile(
+# The factory serves a schematic to anyone who knows its ID, so nothing secret may be in it.
+_SECRET = re.compile(
     r"(?i)^-?(talos\.config(\.[a-z]+)*|siderolink\.api|talos\.customparams)=|"
-    r"(token|passw(or)?d|passphrase|secret|private.?key|credential)s?\b.*[=:]|://[^/@\s]*@"
+    r"(token|passw(or)?d|passphrase|secret|(private|preshared).?key|credential)s?\b.*[=:]|://[^/@\s]*@|-----BEGIN"
 )
+# Keys of Talos' META that an image may carry; the others hold secrets, or what Talos itself keeps there.
+_META_KEYS = {0x0A: "network", 0x0C: "user", 0x0D: "user", 0x0E: "user", 0x0F: "UUID"}
 _CONFIG_TXT = ("kernel=u-boot.bin", "arm_64bit=1")
 
 
@@ -77,6 +80,11 @@ def canonical(schematic: Mapping[str, t.Any]) -> str:
     ordered = _ordered(schematic, _FIELDS)
     ordered.setdefault("customization", {})
     return _yaml_text.text(ordered, _one_line)
+
+
+def installer_image(registry: str, identity: str, version: str) -> str:
+    """The image that a node is upgraded by."""
+    return f"{registry}/metal-installer/{identity}:v{version}"
 
 
 def read_schematic(value: object, board: str, key: str, report: Report) -> tuple[str, Schematic | None]:
@@ -114,12 +122,13 @@ def _read_once(board: str, addition: str) -> tuple[str, Schematic, tuple[tuple[s
         return "", {}, tuple(found)
     schematic = _merged(BOARDS.get(board, BOARDS["generic"]), added)
     _check_contents(schematic, report)
-    identity = ""
+    if found:
+        # Without an ID, whose errors show values.
+        return "", schematic, tuple(found)
     try:
-        identity = schematic_id(schematic)
+        return schematic_id(schematic), schematic, ()
     except SchematicError as error:
-        report("", added, str(error))
-    return identity, schematic, tuple(found)
+        return "", schematic, (("", added, str(error)),)
 
 
 def _merged(base: Mapping[str, t.Any], addition: Mapping[str, t.Any]) -> Schematic:
@@ -192,19 +201,19 @@ def _check_mapping(value: object, fields: Mapping[str, t.Any], key: str, report:
 
 def _check_contents(schematic: Schematic, report: Report) -> None:
     customization = schematic.get("customization") or {}
-    for name in ("embeddedMachineConfiguration", "meta"):
-        if customization.get(name):
-            report(
-                f".customization.{name}",
-                "<hidden>",
-                "the factory serves a schematic to anyone, so no configuration goes in; "
-                "use node_network and node_patches",
-            )
+    if customization.get("embeddedMachineConfiguration"):
+        report(
+            ".customization.embeddedMachineConfiguration",
+            HIDDEN,
+            "the factory serves a schematic to anyone, so no configuration goes in; use node_network and node_patches",
+        )
+    for index, entry in enumerate(customization.get("meta") or ()):
+        _check_meta(entry, f".customization.meta[{index}]", report)
     for index, argument in enumerate(customization.get("extraKernelArgs") or ()):
-        if _SECRET_ARGUMENT.search(argument):
+        if _SECRET.search(argument):
             report(
                 f".customization.extraKernelArgs[{index}]",
-                "<hidden>",
+                HIDDEN,
                 "could hold a secret or a config, and the factory serves a schematic to anyone; remove it",
             )
     for index, name in enumerate((customization.get("systemExtensions") or {}).get("officialExtensions") or ()):
@@ -215,6 +224,24 @@ def _check_contents(schematic: Schematic, report: Report) -> None:
                 "name an extension as siderolabs/iscsi-tools, without a version",
             )
     _check_overlay(schematic.get("overlay") or {}, report)
+
+
+def _check_meta(entry: Mapping[str, t.Any], key: str, report: Report) -> None:
+    if entry.get("key") is None or entry.get("value") is None:
+        report(key, HIDDEN, "has a key and a value")
+    elif entry["key"] not in _META_KEYS:
+        known = ", ".join(f"{number} ({what})" for number, what in _META_KEYS.items())
+        report(
+            f"{key}.key",
+            entry["key"],
+            f"Talos keeps secrets or its own state there, and the factory serves a schematic to anyone; use {known}",
+        )
+    elif _SECRET.search(entry["value"]):
+        report(
+            f"{key}.value",
+            HIDDEN,
+            "could hold a secret, and the factory serves a schematic to anyone; remove it",
+        )
 
 
 def _check_overlay(overlay: Mapping[str, t.Any], report: Report) -> None:

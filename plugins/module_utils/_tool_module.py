@@ -11,8 +11,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._download import Cache, Network
+from ._download import Cache
 from ._errors import TalosError
+from ._network_options import network_of
 from ._tool_choice import Pin
 from ._tools import SHELLS, Installation, Places
 
@@ -35,18 +36,6 @@ PLACE_OPTIONS: dict[str, t.Any] = {
     "keep": {"type": "int", "default": 2},
 }
 
-# How they come.
-NETWORK_OPTIONS: dict[str, t.Any] = {
-    "mirror": {"type": "str", "default": ""},
-    # It may hold a password.
-    "proxy": {"type": "str", "default": "", "no_log": True},
-    "ca_file": {"type": "path"},
-    "offline": {"type": "bool", "default": False},
-    "keep_download": {"type": "bool", "default": False},
-    "timeout": {"type": "int", "default": 30},
-    "retries": {"type": "int", "default": 3},
-}
-
 
 class ToolModule:
     """An AnsibleModule whose ``run`` turns every TalosError into one clear failure."""
@@ -66,16 +55,9 @@ class ToolModule:
     def installation(self, pin: Pin) -> Installation:
         given = self.params
         places = Places(*(os.path.abspath(given[name]) for name in ("root", "link_dir", "share_dir")))
-        network = Network(
-            mirror=given.get("mirror") or "",
-            proxy=given.get("proxy") or "",
-            ca_file=given.get("ca_file") or "",
-            timeout=given.get("timeout") or 30,
-            retries=given.get("retries") or 0,
-        )
         cache = Cache(
             os.path.abspath(given["cache_dir"]),
-            network,
+            network_of(given, "tool_"),
             offline=bool(given.get("offline")),
             keep=bool(given.get("keep_download")),
         )

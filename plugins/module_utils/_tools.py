@@ -31,7 +31,7 @@ import typing as t
 from collections.abc import Iterator, Sequence
 
 from . import _archive
-from ._download import Cache, NoSpace, WrongContent, is_full, make_folder, sha256_of, sha256_of_file
+from ._download import Cache, Expected, NoSpace, WrongContent, is_full, make_folder, sha256_of, sha256_of_file
 from ._errors import TalosError
 from ._tool_choice import Pin
 from ._tool_table import is_hash, is_name, is_version
@@ -244,7 +244,7 @@ class Installation:
             yield
 
     def _install(self) -> None:
-        fetched = self._cache.get(self._pin.url, self._pin.sha256)
+        fetched = self._cache.get(self._pin.url, Expected(self._pin.sha256))
         make_folder(self._folder)
         try:
             with open(fetched.path, "rb") as source, _whole(self._binary, _MODE) as target:

@@ -37,6 +37,14 @@ def whole_file(folder: str, content: bytes) -> t.Iterator[str]:
             os.unlink(path)
 
 
+def make_private(folder: str) -> None:
+    """A folder that is missing, and those above it, 0700."""
+    # makedirs gives its mode to the last folder only.
+    if folder and not os.path.isdir(folder):
+        make_private(os.path.dirname(folder))
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+
 def _nameless(folder: str) -> int | None:
     try:
         return os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o600)

@@ -22,7 +22,7 @@ author:
   - homelab.talos contributors (@homelab-talos)
 extends_documentation_fragment:
   - homelab.talos.tool
-  - homelab.talos.tool.network
+  - homelab.talos.network
   - homelab.talos.attributes
 attributes:
   action:
@@ -55,6 +55,10 @@ options:
     type: list
     elements: str
     default: []
+  keep_download:
+    description: Leave downloads in O(cache_dir) after their installation.
+    type: bool
+    default: false
 seealso:
   - module: homelab.talos.tool_plan
 """
@@ -110,7 +114,8 @@ failure:
 import os
 import typing as t
 
-from ..module_utils._tool_module import NETWORK_OPTIONS, PIN_OPTIONS, PLACE_OPTIONS, ToolModule, pin_of
+from ..module_utils._network_options import NETWORK_OPTIONS
+from ..module_utils._tool_module import PIN_OPTIONS, PLACE_OPTIONS, ToolModule, pin_of
 
 
 def work(module: ToolModule) -> dict[str, t.Any]:
@@ -134,7 +139,13 @@ def work(module: ToolModule) -> dict[str, t.Any]:
 
 def main() -> None:
     module = ToolModule(
-        {"name": {"type": "str", "required": True}, **PIN_OPTIONS, **PLACE_OPTIONS, **NETWORK_OPTIONS},
+        {
+            "name": {"type": "str", "required": True},
+            "keep_download": {"type": "bool", "default": False},
+            **PIN_OPTIONS,
+            **PLACE_OPTIONS,
+            **NETWORK_OPTIONS,
+        },
     )
     module.run(work)
 

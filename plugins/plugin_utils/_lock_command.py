@@ -59,7 +59,7 @@ def _run(given: argparse.Namespace) -> int:
         locks[str(given.lock)] = own
     wanted = _asked(given.tools, table) if given.tools else _all(own, table)
 
-    network = Network(mirror=given.mirror, proxy=given.proxy, ca_file=given.ca_file, timeout=given.timeout)
+    network = Network("tool_", mirror=given.mirror, proxy=given.proxy, ca_file=given.ca_file, timeout=given.timeout)
     if given.mirror:
         print(f"asking {given.mirror} instead of the publishers")
     found = refresh(joined(locks), table, wanted, _fetch_with(Fetcher(network)))

@@ -25,6 +25,14 @@ _networks = (f"127.{32 + os.getpid() % 64}.{(os.getpid() // 64 * 32 + number) % 
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
+def pythons() -> list[str]:
+    """A Python as old as the modules may meet, where there is one, and never that of .venv."""
+    done = subprocess.run(
+        [ROOT / ".ci/find-python", "--all", "3.9", "3.9"], capture_output=True, text=True, check=False
+    )
+    return [*done.stdout.split()[:1], getattr(sys, "_base_executable", sys.executable)]
+
+
 @dataclass(frozen=True)
 class Run:
     """How an ansible-playbook ended. ``output`` is what a user sees: both streams."""

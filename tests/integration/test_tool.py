@@ -22,7 +22,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._tool_lock import Ke
 from ansible_collections.homelab.talos.plugins.module_utils._tool_table import MACHINES, parse_table
 from tests.tool_mirror import Fault, Mirror, binary, mirror_of, publish, sha256
 
-from .conftest import ROOT, Run
+from .conftest import ROOT, Run, pythons
 
 TABLE = parse_table(yaml.safe_load((ROOT / "roles/tool/files/tools.yml").read_text()), "tools.yml")
 ARCH = MACHINES[platform.machine()]
@@ -126,14 +126,6 @@ class Site:
 
 def expected(versions: dict[str, str]) -> dict[str, str]:
     return {name: f"{name} {version}" for name, version in sorted(versions.items())}
-
-
-def pythons() -> list[str]:
-    """A Python as old as the modules may meet, where there is one, and never that of .venv."""
-    done = subprocess.run(
-        [ROOT / ".ci/find-python", "--all", "3.9", "3.9"], capture_output=True, text=True, check=False
-    )
-    return [*done.stdout.split()[:1], getattr(sys, "_base_executable", sys.executable)]
 
 
 @pytest.fixture

@@ -156,10 +156,16 @@ def test_an_id_is_taken_as_it_is() -> None:
         ({"customization": {"extraKernelArgs": "quiet"}}, ".customization.extraKernelArgs", "must be a list"),
         ({"customization": {"extraKernelArgs": [1]}}, ".customization.extraKernelArgs[0]", "must be a text"),
         (
-            {"customization": {"meta": [{"key": 10, "value": "x"}]}},
-            ".customization.meta",
+            {"customization": {"meta": [{"key": 16, "value": "x"}]}},
+            ".customization.meta[0].key",
+            "use 10 (network), 12 (user), 13 (user), 14 (user), 15 (UUID)",
+        ),
+        (
+            {"customization": {"meta": [{"key": 12, "value": "rack-1"}, {"key": 10, "value": "privateKey: hunter2"}]}},
+            ".customization.meta[1].value",
             "serves a schematic to anyone",
         ),
+        ({"customization": {"meta": [{"key": 12}]}}, ".customization.meta[0]", "a key and a value"),
         (
             {"customization": {"embeddedMachineConfiguration": "machine: {}\n"}},
             ".customization.embeddedMachineConfiguration",
@@ -196,8 +202,20 @@ def test_what_a_node_may_not_ask_for(value: object, key: str, remedy: str) -> No
 
 
 def test_what_could_be_secret_is_not_shown() -> None:
-    _, problems = read({"customization": {"extraKernelArgs": ["talos.config=https://u:hunter2@host/"]}})
-    assert "hunter2" not in str(problems)
+    for part in (
+        {"extraKernelArgs": ["talos.config=https://u:hunter2@host/"]},
+        {"meta": [{"key": 13, "value": "password=hunter2"}]},
+        {"meta": [{"value": "hunter2"}]},
+    ):
+        _, problems = read({"customization": part})
+        assert problems
+        assert "hunter2" not in str(problems)
+
+
+def test_meta_that_holds_no_secret_goes_into_the_image() -> None:
+    identity, problems = read({"customization": {"meta": [{"key": 12, "value": "foo"}]}}, "generic")
+    assert not problems
+    assert identity == _schematic.schematic_id({"customization": {"meta": [{"key": 12, "value": "foo"}]}})
 
 
 def test_a_whole_config_txt_with_what_the_pi_needs_is_fine() -> None:

@@ -70,7 +70,7 @@ class Host:
 
     def of(self, pin: Pin, **options: t.Any) -> Installation:
         cache = options.pop("cache", {})
-        network = Network(mirror=self.mirror.url, retries=cache.pop("retries", 0), timeout=5, pause=0.01)
+        network = Network("tool_", mirror=self.mirror.url, retries=cache.pop("retries", 0), timeout=5, pause=0.01)
         settings = {"shells": ["bash"], "keep": 2, **options}
         return Installation(pin, self.places, Cache(str(self.cache), network, **cache), **settings)
 

@@ -1,0 +1,14 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fill in schematic from the inventory."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action import ClusterAction
+
+
+class ActionModule(ClusterAction):
+    supplies: t.ClassVar[frozenset[str]] = frozenset({"board", "installer_registry", "schematic", "talos_version"})
