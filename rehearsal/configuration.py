@@ -98,6 +98,11 @@ class MachineConfiguration:
     def cert_sans(self) -> list[str]:
         return [str(name) for name in self.section("machine", "certSANs") or []]
 
+    @property
+    def kubernetes_sans(self) -> list[str]:
+        """Further names of kube-apiserver."""
+        return [str(name) for name in self.section("cluster", "apiServer", "certSANs") or []]
+
     @functools.cached_property
     def kubernetes_ca(self) -> KeyPair:
         issuing = self.of_kind("KubeAPIServerCAConfig").get("issuingCA")
@@ -143,6 +148,16 @@ class MachineConfiguration:
         labels = dict(self.section("machine", "nodeLabels") or {})
         labels.update(self.of_kind("KubeNodeConfig").get("labels") or {})
         return {str(key): str(value) for key, value in labels.items()}
+
+    @property
+    def node_taints(self) -> dict[str, str]:
+        """``NoSchedule`` or ``value:NoSchedule`` by key. Up to 1.13 Talos taints control planes by itself."""
+        taints = dict(self.section("machine", "nodeTaints") or {})
+        taints.update(self.of_kind("KubeNodeConfig").get("taints") or {})
+        scheduled = self.section("cluster", "allowSchedulingOnControlPlanes")
+        if self.is_control_plane and not self.of_kind("KubeNodeConfig") and not scheduled:
+            taints.setdefault("node-role.kubernetes.io/control-plane", "NoSchedule")
+        return {str(key): str(value) for key, value in taints.items()}
 
     @functools.cached_property
     def normal_text(self) -> str:

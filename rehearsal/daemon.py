@@ -30,7 +30,7 @@ class Daemon:
         self.state = state
         settings = read_json(state.settings)
         records = [NodeRecord(**read_json(state.nodes / f"{name}.json")) for name in settings["nodes"]]
-        self.fleet = Fleet(records, boot_time=settings["boot_time"], state=state)
+        self.fleet = Fleet(records, boot_time=settings["boot_time"], pod_time=settings.get("pod_time"), state=state)
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -99,6 +99,7 @@ class Daemon:
             "faults": [fault.as_json() for fault in node.faults.all],
             "fingerprint": certificate.fingerprint if certificate else "",
             "boot_id": node.record.boot_id,
+            "kubernetes": self.fleet.kubernetes.url(node),
         }
 
     def _fault(self, request: dict[str, t.Any]) -> None:

@@ -27,6 +27,7 @@ FAULTS: dict[str, str] = {
     "old-config": "the node comes back from its next boot with the configuration that it had before",
     "other-machine": "another machine, in maintenance, is at the address: other MAC, other certificate",
     "no-reboot-completes": "the node never comes back from a reboot",
+    "pods-never-ready": "pods on the node run, but are never ready",
 }
 # A fault may be limited to some of these.
 STAGES = frozenset(("maintenance", "booting", "running", "rebooting", "resetting", "shutting down", "off"))

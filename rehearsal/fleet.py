@@ -17,6 +17,7 @@ from rehearsal.endpoint import PORT, Endpoint
 from rehearsal.errors import RehearsalError
 from rehearsal.etcd import Etcd
 from rehearsal.faults import Fault
+from rehearsal.kubernetes.clusters import Clusters
 from rehearsal.node import Node, NodeRecord
 from rehearsal.router import Router
 from rehearsal.state import StateFolder, read_json, write_json
@@ -32,15 +33,18 @@ class Fleet:
         records: t.Iterable[NodeRecord],
         *,
         boot_time: float = 1.0,
+        pod_time: float | None = None,
         state: StateFolder | None = None,
         port: int = PORT,
     ) -> None:
         self.boot_time, self.state, self.port = boot_time, state, port
+        self.pod_time = boot_time if pod_time is None else pod_time
         self.log = CallLog(state.calls if state else None)
         self.etcd = Etcd(boot_time, read_json(state.etcd, []) if state else ())
         self.nodes = {record.name: Node(record, self) for record in records}
         self.router = Router(self)
         self.endpoints = {name: Endpoint(node, self.router, port) for name, node in self.nodes.items()}
+        self.kubernetes = Clusters(self)
         self._by_address = {node.address: node for node in self.nodes.values()}
         self._ticking: asyncio.Task[None] | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
@@ -66,6 +70,7 @@ class Fleet:
             node.stop()
         for endpoint in self.endpoints.values():
             endpoint.end()
+        await self.kubernetes.stop()
         self._save_etcd()
         self.log.close()
         await asyncio.sleep(0)
@@ -78,6 +83,7 @@ class Fleet:
             for endpoint in self.endpoints.values():
                 if endpoint.waits:
                     await endpoint.update()
+            await self.kubernetes.settle()
 
     def settle(self) -> None:
         """Let etcd's members do what they do by themselves."""

@@ -25,6 +25,8 @@ from rehearsal.configuration import KeyPair
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 SKEW = datetime.timedelta(seconds=10)
 SERVER_LIFETIME = datetime.timedelta(hours=24)
+# X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python has no name for.
+NO_CHECK_TIME = 0x200000
 YEAR = datetime.timedelta(days=365)
 _PKCS8 = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
@@ -147,12 +149,17 @@ def kubernetes_admin(ca: KeyPair) -> Issued:
     return _signed(builder, key, ca)
 
 
+def _authority_usage() -> x509.KeyUsage:
+    return x509.KeyUsage(True, False, False, False, False, True, False, False, False)
+
+
 def authority(organization: str = "talos") -> KeyPair:
     """A new CA, such as that of a cluster which nobody here knows."""
     key = ed25519.Ed25519PrivateKey.generate()
     subject = _subject([organization], "")
     builder = _builder(subject, key, 10 * YEAR).issuer_name(subject)
     builder = builder.add_extension(x509.BasicConstraints(True, None), True)
+    builder = builder.add_extension(_authority_usage(), True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     issued = _issued(builder.sign(key, None), key)
     return KeyPair(issued.crt.decode(), issued.key.decode())
@@ -160,10 +167,28 @@ def authority(organization: str = "talos") -> KeyPair:
 
 def server_context(certificate: Issued, client_cas: t.Sequence[str]) -> ssl.SSLContext:
     """TLS as apid speaks it: 1.3, HTTP/2, and clients known by their CA where one is given."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _context(certificate)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
     context.num_tickets = 0
+    if client_cas:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata="\n".join(client_cas))
+    return context
+
+
+def kubernetes_context(certificate: Issued, client_ca: str) -> ssl.SSLContext:
+    """TLS as kube-apiserver speaks it: a client without a certificate, or with an expired one, is refused by HTTP."""
+    context = _context(certificate)
+    context.set_alpn_protocols(["http/1.1"])
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= NO_CHECK_TIME
+    context.load_verify_locations(cadata=client_ca)
+    return context
+
+
+def _context(certificate: Issued) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     descriptor, path = tempfile.mkstemp()  # Python loads a chain from a file only; this one is ours alone (0600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -171,7 +196,4 @@ def server_context(certificate: Issued, client_cas: t.Sequence[str]) -> ssl.SSLC
         context.load_cert_chain(path)
     finally:
         os.unlink(path)
-    if client_cas:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata="\n".join(client_cas))
     return context

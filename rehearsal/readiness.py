@@ -70,10 +70,11 @@ def time_in_sync(node: Node) -> bool:
 def kubernetes_up(node: Node) -> bool:
     """Does the cluster's API answer: is etcd up on some control plane, and its pods since a boot time?"""
     fleet = node.fleet
-    return any(_api_server_up(other) for other in fleet.control_planes.values() if other.identity == node.identity)
+    return any(api_server_up(other) for other in fleet.control_planes.values() if other.identity == node.identity)
 
 
-def _api_server_up(node: Node) -> bool:
+def api_server_up(node: Node) -> bool:
+    """Does kube-apiserver run on this control plane, with an etcd that answers it?"""
     etcd = node.fleet.etcd
     member = etcd.member(node)
     if member is None or not etcd.runs_on(node) or not etcd.has_quorum(node):
@@ -86,7 +87,7 @@ def node_ready(node: Node) -> bool:
     """Does Kubernetes say Ready of this node?"""
     if not node.services_up or not kubernetes_up(node):
         return False
-    return not node.is_control_plane or _api_server_up(node)
+    return not node.is_control_plane or api_server_up(node)
 
 
 def unmet_conditions(node: Node) -> list[tuple[str, str]]:
@@ -97,7 +98,7 @@ def unmet_conditions(node: Node) -> list[tuple[str, str]]:
     problems = [_service_problem(state) for state in services(node) if not _serves(state)]
     if problems:
         unmet.append(("services", ", ".join(problems)))
-    if node.is_control_plane and node.fleet.etcd.runs_on(node) and not _api_server_up(node):
+    if node.is_control_plane and node.fleet.etcd.runs_on(node) and not api_server_up(node):
         unmet.append(("staticPods", ", ".join(f"kube-system/{pod}-{node.hostname} not ready" for pod in STATIC_PODS)))
     if not node_ready(node):
         unmet.append(("nodeReady", _node_reason(node)))

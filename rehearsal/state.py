@@ -24,6 +24,7 @@ class StateFolder:
         self.settings = self.path / "settings.json"
         self.faults = self.path / "faults.json"
         self.etcd = self.path / "etcd.json"
+        self.kubernetes = self.path / "kubernetes"
         self.calls = self.path / "calls.jsonl"
         self.log = self.path / "daemon.log"
         self.socket = self.path / "control.sock"

@@ -1,0 +1,106 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port 6443 of one control plane: open exactly while its kube-apiserver would answer."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+import typing as t
+import urllib.parse
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from rehearsal import pki, readiness
+from rehearsal.configuration import KeyPair
+from rehearsal.kubernetes.server import BODY_LIMIT, ApiServer
+
+if t.TYPE_CHECKING:
+    from rehearsal.kubernetes.cluster import Cluster
+    from rehearsal.node import Node
+
+PORT = 6443
+_SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "10.96.0.1")
+# Open watches are cut rather than waited for.
+_PATIENCE = 0.0
+
+
+@dataclass(frozen=True)
+class Serving:
+    """All that a change of means another server: whose objects, issued by which CA, under which names."""
+
+    etcd: str
+    ca: KeyPair
+    names: tuple[str, ...]
+    version: str
+
+
+class KubernetesEndpoint:
+    """Listens for one node."""
+
+    def __init__(self, node: Node, port: int = PORT) -> None:
+        self.node, self.port = node, port
+        self._serving: Serving | None = None
+        self._runner: web.ServerRunner | None = None
+        self._complained = False
+
+    async def update(self, cluster_of: t.Callable[[Node], Cluster | None]) -> None:
+        """Listen, or don't, as the node is now."""
+        wanted = self._wanted()
+        if wanted == self._serving:
+            return
+        await self.close()
+        cluster = cluster_of(self.node)
+        if wanted is not None and cluster is not None:
+            await self._listen(wanted, cluster)
+
+    def _wanted(self) -> Serving | None:
+        node, active = self.node, self.node.active
+        if active is None or not node.is_control_plane or not node.reachable_for_peers:
+            return None
+        cluster = node.fleet.etcd.cluster_of(node)
+        if cluster is None or node.fault("refused") or node.fault("other-machine") or not readiness.api_server_up(node):
+            return None
+        host = urllib.parse.urlsplit(active.endpoint).hostname
+        names = (*_SERVICE_NAMES, *filter(None, (host,)), *active.kubernetes_sans, node.address, node.hostname)
+        return Serving(cluster.id, active.kubernetes_ca, tuple(dict.fromkeys(names)), active.kubernetes_version)
+
+    async def _listen(self, wanted: Serving, cluster: Cluster) -> None:
+        server = web.Server(
+            ApiServer(cluster.api, wanted.version, f"{self.node.address}:{self.port}"),
+            access_log=None,
+            client_max_size=BODY_LIMIT,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
+        await runner.setup()
+        site = web.TCPSite(runner, self.node.address, self.port, ssl_context=_tls(wanted), reuse_address=True)
+        try:
+            await site.start()
+        except OSError as problem:
+            await runner.cleanup()
+            self._complain(problem)
+            return
+        self._runner, self._serving = runner, wanted
+
+    def _complain(self, problem: OSError) -> None:
+        """Once: this is tried again all the time."""
+        if not self._complained:
+            print(f"can't listen at {self.node.address}:{self.port}: {problem.strerror or problem}", file=sys.stderr)
+            self._complained = True
+
+    async def close(self) -> None:
+        """No more connections, and the end of those that are open."""
+        runner, self._runner, self._serving = self._runner, None, None
+        if runner is not None:
+            await runner.cleanup()
+
+    @property
+    def is_open(self) -> bool:
+        return self._runner is not None
+
+
+def _tls(wanted: Serving) -> ssl.SSLContext:
+    certificate = pki.server_certificate(wanted.ca, wanted.names)
+    return pki.kubernetes_context(certificate, wanted.ca.crt)
