@@ -132,6 +132,11 @@ class Node:
         board = self.record.board
         return active.schematic(board) if active else VANILLA_SCHEMATICS.get(board, VANILLA_SCHEMATICS["generic"])
 
+    @property
+    def kubernetes_version(self) -> str:
+        active = self.active
+        return (active.kubernetes_version if active else "") or self.version.kubernetes
+
     def set_stored(self, data: bytes) -> None:
         record, now = self.record, time.time()
         record.previous = record.stored

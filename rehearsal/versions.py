@@ -12,7 +12,8 @@ from dataclasses import dataclass
 ETCD_VERSION = "3.6.12"
 ETCD_STORAGE_VERSION = "3.6.0"
 DEFAULT_VERSION = "1.14.2"
-SUPPORTED_MINORS = ("1.13", "1.14")
+KUBERNETES_VERSIONS = {"1.13": "1.36.3", "1.14": "1.37.1"}
+SUPPORTED_MINORS = tuple(KUBERNETES_VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class TalosVersion:
     @functools.cached_property
     def minor(self) -> str:
         return ".".join(self.number.split(".")[:2])
+
+    @property
+    def kubernetes(self) -> str:
+        """The Kubernetes that it runs where its configuration names no image."""
+        return KUBERNETES_VERSIONS[self.minor]
 
     @property
     def reboots_for_changes(self) -> bool:

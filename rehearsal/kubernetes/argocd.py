@@ -10,20 +10,45 @@ import secrets
 
 from rehearsal.kubernetes import Object
 from rehearsal.kubernetes.api import Api, Terms
-from rehearsal.kubernetes.kinds import built_in
+from rehearsal.kubernetes.kinds import Resource, built_in, find
 
-_DEPLOYMENTS, _SECRETS = built_in("deployments"), built_in("secrets")
-_WRITE = Terms("argocd-server")
+_DEPLOYMENTS, _STATEFUL_SETS, _SECRETS = (built_in(plural) for plural in ("deployments", "statefulsets", "secrets"))
+_WRITE, _CONTROLLER = Terms("argocd-server"), Terms("argocd-application-controller")
+_FINALIZER = "resources-finalizer.argocd.argoproj.io"
 _NAME = "app.kubernetes.io/name"
 
 
 def settle(api: Api) -> None:
-    """Make the first password where a server runs and none is set."""
-    for deployment in api.store.all(_DEPLOYMENTS.key):
-        labels = deployment["metadata"].get("labels") or {}
-        available = (deployment.get("status") or {}).get("availableReplicas")
-        if labels.get(_NAME) == "argocd-server" and available:
-            _make_password(api, deployment["metadata"]["namespace"])
+    """The server makes the first password where none is set; the controller judges and lets go of Applications."""
+    for namespace in _namespaces_running(api, _DEPLOYMENTS, "argocd-server"):
+        _make_password(api, namespace)
+    applications = find(api.store.resources, "argoproj.io", "v1alpha1", "applications")
+    if applications is not None:
+        for namespace in _namespaces_running(api, _STATEFUL_SETS, "argocd-application-controller"):
+            for application in api.select(applications, namespace):
+                _reconcile(api, applications, application)
+
+
+def _namespaces_running(api: Api, resource: Resource, name: str) -> list[str]:
+    return [
+        workload["metadata"]["namespace"]
+        for workload in api.store.all(resource.key)
+        if (workload["metadata"].get("labels") or {}).get(_NAME) == name
+        and (workload.get("status") or {}).get("availableReplicas")
+    ]
+
+
+def _reconcile(api: Api, resource: Resource, application: Object) -> None:
+    """Nothing is deployed for it here: it counts as synced and healthy, and as cleaned up when it is deleted."""
+    metadata = application["metadata"]
+    place = (resource, metadata["namespace"], metadata["name"])
+    if "deletionTimestamp" in metadata:
+        left = [name for name in metadata.get("finalizers") or [] if not name.startswith(_FINALIZER)]
+        api.update(*place, {**application, "metadata": {**metadata, "finalizers": left}}, _CONTROLLER)
+    elif not (application.get("status") or {}).get("sync", {}).get("status"):
+        compared = {"source": application["spec"].get("source"), "destination": application["spec"]["destination"]}
+        status = {"sync": {"status": "Synced", "comparedTo": compared}, "health": {"status": "Healthy"}}
+        api.update(*place, {**application, "status": status}, _CONTROLLER)
 
 
 def _make_password(api: Api, namespace: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import sys
 import typing as t
@@ -23,8 +24,8 @@ if t.TYPE_CHECKING:
 
 PORT = 6443
 _SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "10.96.0.1")
-# Open watches are cut rather than waited for.
-_PATIENCE = 0.0
+# Open watches are cut rather than waited for; aiohttp takes zero for no limit.
+_PATIENCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,12 @@ class KubernetesEndpoint:
             return None
         host = urllib.parse.urlsplit(active.endpoint).hostname
         names = (*_SERVICE_NAMES, *filter(None, (host,)), *active.kubernetes_sans, node.address, node.hostname)
-        return Serving(cluster.id, active.kubernetes_ca, tuple(dict.fromkeys(names)), active.kubernetes_version)
+        return Serving(cluster.id, active.kubernetes_ca, tuple(dict.fromkeys(names)), node.kubernetes_version)
 
     async def _listen(self, wanted: Serving, cluster: Cluster) -> None:
         server = web.Server(
             ApiServer(cluster.api, wanted.version, f"{self.node.address}:{self.port}"),
-            access_log=None,
-            client_max_size=BODY_LIMIT,
+            request_factory=_request,
         )
         runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
         await runner.setup()
@@ -99,6 +99,11 @@ class KubernetesEndpoint:
     @property
     def is_open(self) -> bool:
         return self._runner is not None
+
+
+def _request(message: t.Any, payload: t.Any, protocol: t.Any, writer: t.Any, task: t.Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT)
 
 
 def _tls(wanted: Serving) -> ssl.SSLContext:

@@ -74,7 +74,6 @@ def _taint(key: str, text: str) -> Object:
 
 
 def _status(node: Node, known: Object, ready: bool) -> Object:
-    version = node.active.kubernetes_version if node.active else ""
     condition = {"type": "Ready", "lastTransitionTime": now()}
     if ready:
         condition |= {"status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
@@ -91,7 +90,7 @@ def _status(node: Node, known: Object, ready: bool) -> Object:
         "nodeInfo": {
             "architecture": _ARCHITECTURES.get(node.record.board, "arm64"),
             "containerRuntimeVersion": "containerd://2.1.5",
-            "kubeletVersion": f"v{version}",
+            "kubeletVersion": f"v{node.kubernetes_version}",
             "operatingSystem": "linux",
             "osImage": f"Talos ({node.version.tag})",
         },

@@ -70,6 +70,7 @@ _COLUMNS: dict[str, list[tuple[str, Cell]]] = {
         ("Status", _pod_status),
         ("Restarts", lambda _: 0),
         ("Age", lambda obj: _age(obj)),
+        ("Node", _field("spec.nodeName", "<none>")),
     ],
     "deployments": [
         ("Ready", _ready_of("status.readyReplicas", "spec.replicas")),
@@ -90,11 +91,15 @@ _COLUMNS: dict[str, list[tuple[str, Cell]]] = {
 }
 
 
+_WIDE = frozenset(("Node",))
+
+
 def table(resource: Resource, objects: list[Object], version: str) -> Object:
     """With the objects' metadata, which kubectl takes labels and namespaces from."""
     columns = [("Name", _field("metadata.name")), *_own_columns(resource)]
     definitions = [
-        {"name": name, "type": "string", "format": "", "description": "", "priority": 0} for name, _ in columns
+        {"name": name, "type": "string", "format": "", "description": "", "priority": int(name in _WIDE)}
+        for name, _ in columns
     ]
     definitions[0]["format"] = "name"
     rows = [{"cells": [cell(obj) for _, cell in columns], "object": _metadata_only(obj)} for obj in objects]

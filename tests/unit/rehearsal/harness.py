@@ -60,8 +60,8 @@ async def fleet_of(*names: str, state: StateFolder | None = None, **changes: t.A
 class Cluster:
     """The secrets of a cluster, and configurations for its nodes."""
 
-    def __init__(self, name: str = "attic") -> None:
-        self.name = name
+    def __init__(self, name: str = "attic", endpoint: str = "https://192.0.2.1:6443") -> None:
+        self.name, self.endpoint = name, endpoint
         self.talos_ca, self.kubernetes_ca, self.etcd_ca = (pki.authority(who) for who in ("talos", "k8s", "etcd"))
 
     def config(self, hostname: str, kind: str = "worker", **machine: t.Any) -> bytes:
@@ -75,7 +75,7 @@ class Cluster:
         }
         cluster: dict[str, t.Any] = {
             "clusterName": self.name,
-            "controlPlane": {"endpoint": "https://192.0.2.1:6443"},
+            "controlPlane": {"endpoint": self.endpoint},
             "ca": _pair(self.kubernetes_ca, control_plane),
         }
         if control_plane:
