@@ -204,7 +204,8 @@ def apply(fields: Fields, live: Object, applied: Object, writer: Writer, force: 
         entry.paths -= disputed
     theirs = set().union(*(entry.paths for entry in others)) if others else set()
     result: Object = copy.deepcopy(fields.merged(live, applied))
-    for path in sorted(own.paths - wanted.keys(), key=len, reverse=True):
+    # Items before their fields: an item is found by its fields.
+    for path in sorted(own.paths - wanted.keys(), key=len):
         if not any(other[: len(path)] == path for other in theirs):
             fields.remove(result, path)
     own.paths, own.time, own.api_version = set(wanted), writer.time, writer.api_version

@@ -380,7 +380,7 @@ def test_wait_for_a_deletion(kubectl: Kubectl, namespace: str) -> None:
     kubectl(*own, "wait", "--for=delete", "configmap/words", "--timeout=30s")
 
 
-def test_objects_outlive_down_and_up_but_not_a_reset(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_objects_outlive_down_and_up(tmp_path_factory: pytest.TempPathFactory) -> None:
     with rehearsed(tmp_path_factory.mktemp("again"), 62) as made:
         made.kubectl("create", "configmap", "kept")
         made.command("down")

@@ -1,0 +1,181 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port 6443 of the simulated control planes: when it is open, for whom, and what it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ssl
+import tempfile
+import typing as t
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rehearsal import pki
+from rehearsal.configuration import KeyPair
+from rehearsal.faults import Fault
+from rehearsal.fleet import Fleet
+from rehearsal.messages import new
+from rehearsal.node import Node
+from rehearsal.state import StateFolder
+from tests.unit.rehearsal.harness import Client, Cluster, configured, fleet_of, run, until
+
+NAMES = "/api/v1/namespaces/default/configmaps"
+
+
+def certificate(ca: KeyPair, group: str = "system:masters", lifetime: float = 3600) -> pki.Issued:
+    """A client's; a negative lifetime makes one that is over."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = pki._subject([group], "somebody")
+    builder = pki._builder(subject, key, datetime.timedelta(days=1))
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime)
+    builder = x509.CertificateBuilder(
+        None, subject, key.public_key(), builder._serial_number, end - datetime.timedelta(days=2), end, []
+    )
+    return pki._signed(builder, key, ca)
+
+
+class Caller:
+    """Calls to one node's API, with a certificate or without."""
+
+    def __init__(self, node: Node, cluster: Cluster, issued: pki.Issued | None) -> None:
+        self.url = f"https://{node.address}:6443"
+        self.context = ssl.create_default_context(cadata=cluster.kubernetes_ca.crt)
+        if issued is not None:
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(issued.crt + issued.key)
+                file.flush()
+                self.context.load_cert_chain(file.name)
+
+    async def __call__(self, method: str, path: str, body: t.Any = None, data: t.Any = None) -> tuple[int, t.Any]:
+        connector = aiohttp.TCPConnector(ssl=self.context, force_close=True)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, self.url + path, json=body, data=data) as answer,
+        ):
+            return answer.status, await answer.json()
+
+
+@contextlib.asynccontextmanager
+async def cluster_of(
+    *names: str, control_planes: t.Sequence[str] = ("cp",), state: StateFolder | None = None
+) -> t.AsyncIterator[tuple[Fleet, Cluster]]:
+    """A fleet with the cluster up and its API answering."""
+    async with fleet_of(*names, state=state) as fleet:
+        cluster = Cluster()
+        await configured(fleet, cluster, control_planes=control_planes)
+        await until(lambda: all(fleet.kubernetes.url(fleet.nodes[name]) for name in control_planes))
+        yield fleet, cluster
+
+
+def admin(node: Node, cluster: Cluster) -> Caller:
+    return Caller(node, cluster, pki.kubernetes_admin(cluster.kubernetes_ca))
+
+
+def test_open_while_the_api_server_runs() -> None:
+    async def scenario() -> None:
+        async with fleet_of("cp", "w") as fleet:
+            cluster, node = Cluster(), fleet.nodes["cp"]
+            client = await configured(fleet, cluster, ready=False)
+            await asyncio.sleep(0.5)
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await admin(node, cluster)("GET", "/version")
+            await client.machine("Bootstrap")
+            await until(lambda: fleet.kubernetes.url(node))
+            assert fleet.kubernetes.url(node) == f"https://{node.address}:6443"
+            assert (await admin(node, cluster)("GET", "/version"))[1]["gitVersion"] == "v1.37.1"
+            node.power_off()
+            await until(lambda: not fleet.kubernetes.url(node))
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await admin(node, cluster)("GET", "/version")
+            node.power_on()
+            await until(lambda: fleet.kubernetes.url(node))
+            fleet.add_fault(node, Fault("frozen"))
+            await until(lambda: not fleet.kubernetes.url(node))
+            assert fleet.kubernetes.url(fleet.nodes["w"]) == ""
+
+    run(scenario())
+
+
+def test_who_is_let_in() -> None:
+    async def scenario() -> None:
+        async with cluster_of("cp") as (fleet, cluster):
+            node, ca = fleet.nodes["cp"], cluster.kubernetes_ca
+            assert (await admin(node, cluster)("GET", NAMES))[0] == 200
+            for issued in (None, certificate(ca, lifetime=-60)):
+                status, answer = await Caller(node, cluster, issued)("GET", NAMES)
+                assert (status, answer["reason"], answer["message"]) == (401, "Unauthorized", "Unauthorized")
+            status, answer = await Caller(node, cluster, certificate(ca, "readers"))("GET", NAMES)
+            assert (status, answer["reason"]) == (403, "Forbidden")
+            assert answer["message"] == (
+                'configmaps is forbidden: User "somebody" cannot list resource "configmaps" in API group "" '
+                'in the namespace "default"'
+            )
+            with pytest.raises((aiohttp.ClientError, ConnectionError, ssl.SSLError)):
+                await Caller(node, cluster, certificate(pki.authority("k8s")))("GET", NAMES)
+
+    run(scenario())
+
+
+def test_what_is_no_request() -> None:
+    async def scenario() -> None:
+        async with cluster_of("cp") as (fleet, cluster):
+            call = admin(fleet.nodes["cp"], cluster)
+            assert (await call("GET", "/api/v1/nothings"))[1]["message"] == (
+                "the server could not find the requested resource"
+            )
+            assert (await call("POST", f"{NAMES}/name", {}))[0] == 405
+            assert (await call("POST", NAMES, data=b"x" * 3_200_000))[0] in (413, 415)
+            big = {"metadata": {"name": "big"}, "data": {"a": "x" * 3_200_000}}
+            assert (await call("POST", NAMES, big))[1]["reason"] == "RequestEntityTooLarge"
+            assert (await call("POST", NAMES, {"metadata": {"name": "a"}, "kind": "Secret"}))[0] == 400
+
+    run(scenario())
+
+
+def test_control_planes_share_what_they_keep() -> None:
+    async def scenario() -> None:
+        async with cluster_of("cp", "second", control_planes=("cp", "second")) as (fleet, cluster):
+            first, second = (admin(fleet.nodes[name], cluster) for name in ("cp", "second"))
+            await first("POST", NAMES, {"metadata": {"name": "shared"}})
+            assert (await second("GET", f"{NAMES}/shared"))[0] == 200
+
+    run(scenario())
+
+
+def test_kept_over_a_restart_and_lost_with_etcd(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    state.make()
+
+    async def scenario() -> None:
+        async with cluster_of("cp", state=state) as (fleet, cluster):
+            await admin(fleet.nodes["cp"], cluster)("POST", NAMES, {"metadata": {"name": "kept"}})
+            records = [node.record for node in fleet.nodes.values()]
+        [file] = state.kubernetes.iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+        again = Fleet(records, boot_time=0.2, state=state)
+        await again.start()
+        try:
+            node = again.nodes["cp"]
+            await until(lambda: again.kubernetes.url(node))
+            assert (await admin(node, cluster)("GET", f"{NAMES}/kept"))[0] == 200
+            request = new("machine.ResetRequest", graceful=False, reboot=True)
+            for label in ("STATE", "EPHEMERAL"):
+                request.system_partitions_to_wipe.add(label=label, wipe=True)
+            await Client(node, cluster.context()).machine("Reset", request)
+            await until(lambda: not file.exists())
+            await until(lambda: node.stage == "maintenance" and again.endpoints["cp"]._server is not None)
+            await configured(again, cluster)
+            await until(lambda: again.kubernetes.url(node))
+            assert (await admin(node, cluster)("GET", f"{NAMES}/kept"))[0] == 404
+        finally:
+            await again.stop()
+
+    run(scenario())
