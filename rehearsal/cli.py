@@ -18,6 +18,7 @@ from rehearsal.calls import read_calls
 from rehearsal.control import ask
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import FAULTS
+from rehearsal.git.settings import FAULTS as GIT_FAULTS
 from rehearsal.state import StateFolder
 from rehearsal.tables import table
 
@@ -33,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--network", default="", help="addresses of the nodes (default: 127.10.0.0/16)")
     up.add_argument("--talosctl", default="", help="the real talosctl")
     up.add_argument("--boot-time", type=float, default=None, help="seconds that a boot takes (default: 1)")
+    up.add_argument("--pod-time", type=float, default=None, help="seconds until a pod is ready (default: a boot's)")
+    up.add_argument("--git-tls", action="store_true", help="the Git server speaks https, with a CA of its own")
     up.add_argument("--talos-version", default="", help="instead of the inventory's cluster_talos_version")
 
     down = commands.add_parser("down", parents=[common], help="stop them; their state stays")
@@ -42,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
 
     fault = commands.add_parser("fault", parents=[common], help="let something go wrong on a node")
-    fault.add_argument("node", nargs="?")
+    fault.add_argument("node", nargs="?", help="or 'git': the Git server")
     fault.add_argument("fault", nargs="?")
     fault.add_argument("words", nargs="*", metavar="KEY=VALUE", help="times=N method=NAME after=NAME delay=SECONDS")
     fault.add_argument("--in", dest="stages", action="append", default=[], metavar="STAGE", help="only in this stage")
@@ -86,7 +89,13 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
 
 def _up(parsed: argparse.Namespace, state: StateFolder) -> None:
     options = lifecycle.UpOptions(
-        parsed.inventory, parsed.network, parsed.talosctl, parsed.boot_time, parsed.talos_version
+        parsed.inventory,
+        parsed.network,
+        parsed.talosctl,
+        parsed.boot_time,
+        parsed.talos_version,
+        parsed.pod_time,
+        parsed.git_tls,
     )
     print(lifecycle.up(state, options))
 
@@ -101,7 +110,10 @@ def _down(parsed: argparse.Namespace, state: StateFolder) -> None:
 
 def _status(parsed: argparse.Namespace, state: StateFolder) -> None:
     nodes = ask(state, "status")
-    print(json.dumps(nodes, indent=1) if parsed.json else status_table(nodes))
+    if parsed.json:
+        print(json.dumps(nodes, indent=1))
+    else:
+        print(f"{status_table(nodes)}\n{lifecycle.cluster_words(state, nodes)}")
 
 
 def status_table(nodes: list[dict[str, t.Any]]) -> str:
@@ -122,7 +134,9 @@ def status_table(nodes: list[dict[str, t.Any]]) -> str:
 
 def _fault(parsed: argparse.Namespace, state: StateFolder) -> None:
     if parsed.list:
-        print(table(["FAULT", "WHAT HAPPENS"], [[name, text] for name, text in FAULTS.items()]))
+        faults = [[name, text] for name, text in FAULTS.items()]
+        faults += [[f"git {name}", text] for name, text in GIT_FAULTS.items()]
+        print(table(["FAULT", "WHAT HAPPENS"], faults))
     elif parsed.clear:
         ask(state, "clear", nodes=[parsed.node] if parsed.node else [])
     elif not parsed.node or not parsed.fault:

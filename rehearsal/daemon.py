@@ -19,8 +19,13 @@ from rehearsal.control import short_path
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
+from rehearsal.git.server import GitServer
+from rehearsal.git.settings import GitSettings
 from rehearsal.node import Node, NodeRecord
 from rehearsal.state import StateFolder, read_json
+
+# Who a fault is of, beside the nodes.
+GIT = "git"
 
 
 class Daemon:
@@ -31,6 +36,7 @@ class Daemon:
         settings = read_json(state.settings)
         records = [NodeRecord(**read_json(state.nodes / f"{name}.json")) for name in settings["nodes"]]
         self.fleet = Fleet(records, boot_time=settings["boot_time"], pod_time=settings.get("pod_time"), state=state)
+        self.git = GitServer(state, GitSettings(**settings["git"])) if settings.get("git") else None
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -39,8 +45,12 @@ class Daemon:
             loop.add_signal_handler(number, self.stopping.set)
         try:
             await self.fleet.start()
+            if self.git is not None:
+                await self.git.update()
             await self._serve_until_stopped()
         finally:
+            if self.git is not None:
+                await self.git.stop()
             await self.fleet.stop()
 
     async def _serve_until_stopped(self) -> None:
@@ -58,6 +68,8 @@ class Daemon:
         try:
             request = json.loads(await reader.readline())
             answer = {"result": self._obey(request)}
+            if self.git is not None:
+                await self.git.update()
         except (RehearsalError, ValueError) as problem:
             answer = {"error": str(problem)}
         writer.write(json.dumps(answer).encode() + b"\n")
@@ -103,11 +115,16 @@ class Daemon:
         }
 
     def _fault(self, request: dict[str, t.Any]) -> None:
+        if request["node"] == GIT and self.git is not None:
+            return self.git.add_fault(request["fault"], request["words"])
         node = self.fleet.node(request["node"])
         self.fleet.add_fault(node, Fault.from_words(request["fault"], request["words"], request["stages"]))
 
     def _clear(self, request: dict[str, t.Any]) -> None:
-        names = request.get("nodes") or list(self.fleet.nodes)
+        names = request.get("nodes") or [*self.fleet.nodes, GIT]
+        if GIT in names and self.git is not None:
+            self.git.clear_faults()
+        names = [name for name in names if name != GIT]
         self.fleet.clear_faults([self.fleet.node(name) for name in names])
 
     def _power(self, request: dict[str, t.Any]) -> None:

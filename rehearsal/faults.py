@@ -48,16 +48,24 @@ class Fault:
     armed: bool = field(default=True)
 
     @classmethod
-    def from_words(cls, name: str, words: t.Mapping[str, str], stages: t.Sequence[str] = ()) -> Fault:
+    def from_words(
+        cls,
+        name: str,
+        words: t.Mapping[str, str],
+        stages: t.Sequence[str] = (),
+        *,
+        known: t.Collection[str] = tuple(FAULTS),
+        once: t.Collection[str] = ONCE,
+    ) -> Fault:
         """A fault from ``key=value`` words; ``ValueError`` tells what is wrong with them."""
-        if name not in FAULTS:
-            raise ValueError(f"unknown fault {name!r}; known: {', '.join(FAULTS)}")
+        if name not in known:
+            raise ValueError(f"unknown fault {name!r}; known: {', '.join(known)}")
         unknown = set(words) - {"times", "method", "after", "delay"}
         if unknown:
             raise ValueError(f"unknown setting {sorted(unknown)[0]!r}; known: times, method, after, delay")
         if strange := set(stages) - STAGES:
             raise ValueError(f"unknown stage {sorted(strange)[0]!r}; known: {', '.join(sorted(STAGES))}")
-        times = int(words["times"]) if "times" in words else (1 if name in ONCE else None)
+        times = int(words["times"]) if "times" in words else (1 if name in once else None)
         after = words.get("after", "")
         delay = float(words.get("delay", "1"))
         return cls(name, times, words.get("method", ""), after, delay, tuple(stages), armed=not after)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.errors import RehearsalError
+from rehearsal.git.settings import USER, GitSettings
 from rehearsal.state import StateFolder, write_private
 from rehearsal.yaml_text import dump
 
@@ -120,14 +121,16 @@ def parse_size(text: str) -> int:
     return int(float(number) * factor)
 
 
-def write_overlay(inventory: Inventory, addresses: t.Mapping[str, str], state: StateFolder) -> None:
+def write_overlay(
+    inventory: Inventory, addresses: t.Mapping[str, str], state: StateFolder, git: GitSettings | None = None
+) -> None:
     """``STATE/inventory``: used as a second ``-i``, it wins over the first.
 
     Everything stands at the hosts themselves, because group variables of the first inventory can outrank the group
     "all" of the second; in "all" as well, for hosts that are none of ours.
     """
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    common = _cluster_variables(inventory, addresses, state)
+    common = {**_cluster_variables(inventory, addresses, state), **_git_variables(state, git)}
     nodes: dict[str, t.Any] = {}
     for node in inventory.nodes:
         nodes[node.name] = {**common, **local, "node_address": addresses[node.name]}
@@ -160,6 +163,18 @@ def _write_host_variables(inventory: Inventory, groups: dict[str, t.Any], state:
 def _plain(value: t.Any) -> t.Any:
     """A copy in which nothing is shared, so that YAML needs no anchors."""
     return json.loads(json.dumps(value))
+
+
+def _git_variables(state: StateFolder, git: GitSettings | None) -> dict[str, str]:
+    """The Git server as playbooks may refer to it. The token itself stays in its file."""
+    if git is None:
+        return {}
+    variables = {
+        "rehearsal_git_url": git.url,
+        "rehearsal_git_user": USER,
+        "rehearsal_git_token_file": str(state.git_token),
+    }
+    return {**variables, **({"rehearsal_git_ca_file": str(state.git_ca)} if git.tls else {})}
 
 
 def _cluster_variables(inventory: Inventory, addresses: t.Mapping[str, str], state: StateFolder) -> dict[str, str]:

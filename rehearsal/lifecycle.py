@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rehearsal import ROOT, networks
 from rehearsal.control import ask, is_running
 from rehearsal.errors import RehearsalError
+from rehearsal.git.settings import USER, GitSettings, prepare
 from rehearsal.inventory import Inventory, InventoryNode, read_inventory, write_overlay
 from rehearsal.node import NodeRecord
 from rehearsal.state import StateFolder, read_json, write_json, write_private
@@ -38,6 +41,8 @@ class UpOptions:
     talosctl: str = ""
     boot_time: float | None = None
     talos_version: str = ""
+    pod_time: float | None = None
+    git_tls: bool = False
 
 
 def up(state: StateFolder, options: UpOptions) -> str:
@@ -53,23 +58,37 @@ def up(state: StateFolder, options: UpOptions) -> str:
     addresses = networks.assign(names, network, settings.get("addresses", {}))
     for node in inventory.nodes:
         _write_record(state, node, addresses[node.name], versions[node.name])
-    write_overlay(inventory, addresses, state)
+    git = _git_settings(state, options.git_tls or (settings.get("git") or {}).get("tls", False), network)
+    write_overlay(inventory, addresses, state, git)
     if not state.vault_password.exists():
         write_private(state.vault_password, secrets.token_urlsafe(32) + "\n")
     chosen = options.boot_time if options.boot_time is not None else settings.get("boot_time", DEFAULT_BOOT_TIME)
+    pod_time = options.pod_time if options.pod_time is not None else settings.get("pod_time")
+    added = [*addresses.values(), *([git.address] if git else [])]
     settings = {
         "inventory": str(options.inventory),
         "network": str(network),
         "boot_time": chosen,
+        "pod_time": pod_time,
+        "git": asdict(git) if git else None,
         "nodes": names,
         "addresses": {**settings.get("addresses", {}), **addresses},
         "talosctl": install_talosctl(state, next(iter(versions.values())), options.talosctl),
-        "added": sorted(addresses.values()) if networks.needs_adding(network) else [],
+        "added": sorted(added) if networks.needs_adding(network) else [],
     }
     write_json(state.settings, settings)
     networks.add_addresses(settings["added"])
     _start(state)
     return _description(state, settings)
+
+
+def _git_settings(state: StateFolder, tls: bool, network: ipaddress.IPv4Network) -> GitSettings | None:
+    """Prepare the Git server, where there is git."""
+    if not shutil.which("git"):
+        return None
+    settings = GitSettings(networks.git_address(network), tls)
+    prepare(state, settings)
+    return settings
 
 
 def _versions(inventory: Inventory, override: str) -> dict[str, TalosVersion]:
@@ -119,9 +138,29 @@ def _description(state: StateFolder, settings: dict[str, t.Any]) -> str:
             table(["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"], rows),
             "",
             f"talosctl: {settings['talosctl']}",
+            f"git:      {_git_words(state, settings)}",
             f"run:      ansible-playbook {inventories} --vault-password-file {state.vault_password} site.yml",
         )
     )
+
+
+def _git_words(state: StateFolder, settings: dict[str, t.Any]) -> str:
+    if not settings.get("git"):
+        return "none (git is not installed)"
+    git = GitSettings(**settings["git"])
+    ca = f", CA in {state.git_ca}" if git.tls else ""
+    return f"{git.url} (user {USER}, token in {state.git_token}{ca})"
+
+
+def cluster_words(state: StateFolder, nodes: list[dict[str, t.Any]]) -> str:
+    """Where the Kubernetes API and the repository are, and how to look at them."""
+    urls = [node["kubernetes"] for node in nodes if node["kubernetes"]]
+    look = f" (kubectl --kubeconfig {state.admin / 'kubeconfig'} get nodes,pods -A)" if urls else ""
+    lines = [
+        f"kubernetes: {', '.join(urls) or 'not up'}{look}",
+        f"git:        {_git_words(state, read_json(state.settings, {}))}",
+    ]
+    return "\n".join(lines)
 
 
 def down(state: StateFolder) -> str:

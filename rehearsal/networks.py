@@ -38,6 +38,11 @@ def assign(names: t.Sequence[str], network: ipaddress.IPv4Network, known: t.Mapp
     return {name: kept.get(name) or next(free) for name in names}
 
 
+def git_address(network: ipaddress.IPv4Network) -> str:
+    """Right before the nodes'."""
+    return str(network.network_address + FIRST - 1)
+
+
 def _inside(address: str, network: ipaddress.IPv4Network) -> bool:
     return ipaddress.ip_address(address) in network
 

@@ -187,6 +187,11 @@ def kubernetes_context(certificate: Issued, client_ca: str) -> ssl.SSLContext:
     return context
 
 
+def web_context(certificate: Issued) -> ssl.SSLContext:
+    """TLS of a web server that knows its clients by other means."""
+    return _context(certificate)
+
+
 def _context(certificate: Issued) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     descriptor, path = tempfile.mkstemp()  # Python loads a chain from a file only; this one is ours alone (0600)

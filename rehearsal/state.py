@@ -25,13 +25,18 @@ class StateFolder:
         self.faults = self.path / "faults.json"
         self.etcd = self.path / "etcd.json"
         self.kubernetes = self.path / "kubernetes"
+        self.git = self.path / "git"
+        self.git_token = self.path / "git-token"
+        self.git_ca = self.path / "git-ca.crt"
+        self.git_ca_key = self.path / "git-ca.key"
+        self.git_faults = self.path / "git-faults.json"
         self.calls = self.path / "calls.jsonl"
         self.log = self.path / "daemon.log"
         self.socket = self.path / "control.sock"
         self.vault_password = self.path / "vault-password"
 
     def make(self) -> None:
-        for folder in (self.path, self.nodes, self.inventory, self.bin, self.records, self.admin):
+        for folder in (self.path, self.nodes, self.inventory, self.bin, self.records, self.admin, self.git):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 

@@ -307,3 +307,35 @@ def test_overlay_is_plain_yaml(rehearsal: Rehearsal) -> None:
     text = (rehearsal.state.inventory / "hosts.yml").read_text()
     assert "&id" not in text
     assert set(yaml.safe_load(text)) == {"talos", "admin"}
+
+
+def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal.up("--git-tls") == 0
+    state, url = rehearsal.state, f"https://{network()}.10:3000/homelab/gitops.git"
+    assert (
+        f"git:      {url} (user homelab, token in {state.git_token}, CA in {state.git_ca})" in capsys.readouterr().out
+    )
+    assert rehearsal("status") == 0
+    said = capsys.readouterr().out
+    assert "kubernetes: not up" in said
+    assert f"git:        {url} " in said
+    variables = yaml.safe_load((state.inventory / "group_vars" / "all.yml").read_text())
+    assert variables["rehearsal_git_url"] == url
+    token = state.git_token.read_text().strip()
+    assert all(token not in path.read_text() for path in state.inventory.rglob("*.yml"))
+
+    def reached() -> bool:
+        command = ["git", "ls-remote", url.replace("//", f"//anybody:{token}@")]
+        environment = {**os.environ, "GIT_SSL_CAINFO": str(state.git_ca)}
+        return subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60).returncode == 0
+
+    assert reached()
+    assert rehearsal("fault", "git", "refused") == 0
+    assert not reached()
+    assert rehearsal("fault", "git", "frozen") == 1
+    assert "unknown fault 'frozen'" in capsys.readouterr().err
+    assert rehearsal("down") == 0
+    assert rehearsal.up() == 0
+    assert not reached()
+    assert rehearsal("fault", "--clear") == 0
+    assert reached()

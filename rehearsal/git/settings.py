@@ -1,0 +1,53 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the Git server is, what can go wrong with it, and what it needs to begin with."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from rehearsal import pki
+from rehearsal.git.repositories import FIRST, Repository
+from rehearsal.state import StateFolder, write_private
+
+PORT = 3000
+USER = "homelab"
+FAULTS: dict[str, str] = {
+    "refused": "the server's port is closed: connection refused",
+    "token-revoked": "no token is good any more: 401",
+    "read-only": "the token may read but not push: 403",
+    "protected-branch": "pushes are declined by a hook, as a protected branch does it",
+    "moves-on": "somebody else commits just before a push arrives, which is therefore not a fast-forward",
+}
+# Faults that happen once unless told otherwise.
+ONCE = frozenset(("moves-on",))
+
+
+@dataclass(frozen=True)
+class GitSettings:
+    """Where the server listens, and whether with TLS."""
+
+    address: str
+    tls: bool = False
+
+    @property
+    def base(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.address}:{PORT}"
+
+    @property
+    def url(self) -> str:
+        """Of the repository that there always is."""
+        return f"{self.base}/{FIRST}.git"
+
+
+def prepare(state: StateFolder, settings: GitSettings) -> None:
+    """The token, the CA and the first repository, each made once."""
+    if not state.git_token.exists():
+        write_private(state.git_token, secrets.token_urlsafe(24) + "\n")
+    if settings.tls and not state.git_ca_key.exists():
+        ca = pki.authority("rehearsal")
+        write_private(state.git_ca_key, ca.key)
+        write_private(state.git_ca, ca.crt)
+    Repository.create(state.git, FIRST)
