@@ -103,7 +103,7 @@ class GitServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if not self._is_known(request.headers.get("Authorization", "")):
             challenge = {"WWW-Authenticate": 'Basic realm="rehearsal"'}
-            return web.Response(status=401, text="Unauthorized\n", headers=challenge)
+            return web.Response(status=401, headers=challenge)
         path = self._repository(request.path)
         if path is None:
             return web.Response(status=404, text="Repository not found.\n")

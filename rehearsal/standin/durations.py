@@ -13,22 +13,26 @@ _PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
 
 def canonical(text: str) -> str | None:
     """``90m`` as ``1h30m0s``; None for what is no duration."""
+    length = seconds(text)
+    return None if length is None else ("-" if text.startswith("-") else "") + _written(abs(length))
+
+
+def seconds(text: str) -> float | None:
+    """``1m30s`` as 90.0; None for what is no duration."""
     bare = text.lstrip("+-")
     parts = _PART.findall(bare)
-    if bare == "0":
-        return "0s"
-    if not parts or "".join(number + unit for number, unit in parts) != bare:
+    if bare != "0" and (not parts or "".join(number + unit for number, unit in parts) != bare):
         return None
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    return ("-" if text.startswith("-") else "") + _written(round(seconds, 9))
+    length = round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 9)
+    return -length if text.startswith("-") else length
 
 
-def _written(seconds: float) -> str:
-    if not seconds:
+def _written(length: float) -> str:
+    if not length:
         return "0s"
     for unit in ("ns", "µs", "ms"):
-        if seconds < _SECONDS[unit] * 1000:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    minutes, rest = divmod(seconds, 60)
+        if length < _SECONDS[unit] * 1000:
+            return f"{length / _SECONDS[unit]:g}{unit}"
+    minutes, rest = divmod(length, 60)
     hours, minutes = divmod(int(minutes), 60)
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest:.10g}s"
