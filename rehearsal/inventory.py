@@ -184,4 +184,6 @@ def _cluster_variables(inventory: Inventory, addresses: t.Mapping[str, str], sta
         "cluster_records_dir": str(state.records),
         "cluster_admin_dir": str(state.admin),
         "tool_talosctl_path": str(state.bin / "talosctl"),
+        "tool_kubectl_path": str(state.bin / "kubectl"),
+        "tool_argocd_autopilot_path": str(state.bin / "argocd-autopilot"),
     }

@@ -24,7 +24,7 @@ from rehearsal.inventory import Inventory, InventoryNode, read_inventory, write_
 from rehearsal.node import NodeRecord
 from rehearsal.state import StateFolder, read_json, write_json, write_private
 from rehearsal.tables import table
-from rehearsal.tools import install_talosctl
+from rehearsal.tools import install_autopilot, install_kubectl, install_talosctl
 from rehearsal.versions import DEFAULT_VERSION, TalosVersion
 
 START_SECONDS = 60.0
@@ -74,6 +74,8 @@ def up(state: StateFolder, options: UpOptions) -> str:
         "nodes": names,
         "addresses": {**settings.get("addresses", {}), **addresses},
         "talosctl": install_talosctl(state, next(iter(versions.values())), options.talosctl),
+        "argocd_autopilot": install_autopilot(state),
+        "kubectl": install_kubectl(state),
         "added": sorted(added) if networks.needs_adding(network) else [],
     }
     write_json(state.settings, settings)
@@ -138,6 +140,8 @@ def _description(state: StateFolder, settings: dict[str, t.Any]) -> str:
             table(["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"], rows),
             "",
             f"talosctl: {settings['talosctl']}",
+            f"kubectl:  {settings.get('kubectl')}",
+            f"argocd-autopilot: {settings.get('argocd_autopilot')}",
             f"git:      {_git_words(state, settings)}",
             f"run:      ansible-playbook {inventories} --vault-password-file {state.vault_password} site.yml",
         )

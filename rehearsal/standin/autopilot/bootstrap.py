@@ -22,7 +22,6 @@ from rehearsal.standin.autopilot.repository import Clone
 from rehearsal.standin.errors import CommandError
 from rehearsal.standin.flags import Flags
 from rehearsal.state import write_private
-from rehearsal.yaml_text import dump
 
 # The number of the step after which this process is killed, to see what a run leaves behind.
 DIES_AFTER = "STANDIN_AUTOPILOT_DIES_AFTER"
@@ -123,7 +122,7 @@ def _build(app: str, own_namespace: str, where: Source, labels: dict[str, str]) 
         namespace="" if own_namespace == "default" else manifests.namespace(own_namespace, labels),
         installation=manifests.built(value),
         credentials=manifests.credentials(where, own_namespace),
-        kustomization=dump(value),
+        kustomization=manifests.dump(value),
         bootstrap_app=manifests.application("autopilot-bootstrap", own_namespace, where, bootstrap),
         argo_cd_app=manifests.application("argo-cd", own_namespace, where, argo_cd, finalized=False),
         root_app=manifests.application("root", own_namespace, where, projects),
@@ -215,7 +214,7 @@ def _log_in(kubectl: Kubectl, own_namespace: str) -> None:
     settings.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     context = {"name": "autopilot", "server": "port-forward", "user": "autopilot"}
     user = {"name": "autopilot", "auth-token": "stand-in"}
-    write_private(settings, dump({"contexts": [context], "current-context": "autopilot", "users": [user]}))
+    write_private(settings, manifests.dump({"contexts": [context], "current-context": "autopilot", "users": [user]}))
     print("'admin:login' logged in successfully\nContext 'autopilot' updated", flush=True)
 
 

@@ -13,10 +13,11 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+import yaml
+
 from rehearsal.standin.autopilot.commands import kubectl_path
 from rehearsal.standin.autopilot.options import Source
 from rehearsal.standin.errors import CommandError
-from rehearsal.yaml_text import dump
 
 Object = dict[str, t.Any]
 DEFAULT_APP = "github.com/argoproj-labs/argocd-autopilot/manifests/base?ref=v0.4.20"
@@ -26,6 +27,12 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "argocd-autopilot"}
 _INTERVAL = 20
 _EMPTY_TEMPLATE = {"metadata": {}, "spec": {"destination": {}, "project": ""}}
 _IGNORED = [{"group": "argoproj.io", "jsonPointers": ["/status"], "kind": "Application"}]
+
+
+def dump(value: Object) -> str:
+    """A document as the Go libraries of Kubernetes write it: keys sorted, lists not indented."""
+    text: str = yaml.safe_dump(value, default_flow_style=False, width=1 << 20, allow_unicode=True)
+    return text
 
 
 def joined(*documents: str) -> str:

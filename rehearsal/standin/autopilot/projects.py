@@ -22,9 +22,8 @@ def create(flags: Flags) -> None:
     name, where = flags.arguments[0], source(flags)
     with Clone(where) as clone:
         _prepare(clone, writes=True)
-        namespace = yaml.safe_load((clone.root / "bootstrap/argo-cd.yaml").read_text())["spec"]["destination"][
-            "namespace"
-        ]
+        argo_cd = yaml.safe_load((clone.root / "bootstrap" / "argo-cd.yaml").read_text())
+        namespace = argo_cd["spec"]["destination"]["namespace"]
         path = clone.root / "projects" / f"{name}.yaml"
         if path.exists():
             raise CommandError(f"project '{name}' already exists")
