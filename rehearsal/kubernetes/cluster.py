@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rehearsal.kubernetes.api import NAMESPACES, Api, Terms
 from rehearsal.kubernetes.kinds import built_in
 from rehearsal.kubernetes.nodes import Registrations
 from rehearsal.kubernetes.pods import Workloads
+from rehearsal.kubernetes.status import StatusError
 from rehearsal.kubernetes.store import Store
 
 if t.TYPE_CHECKING:
@@ -42,11 +44,12 @@ class Cluster:
         """One round of every controller, while an API server runs for them to talk to."""
         members = [node for node in self._fleet.nodes.values() if node.configured and node.identity == self.identity]
         if any(node.is_control_plane and readiness.api_server_up(node) for node in members):
+            self.api.finish_namespaces()
             self._registrations.settle((node, _kubelet_ready(node)) for node in members)
             self._add_service_accounts()
             self._workloads.settle()
-            argocd.settle(self.api)
-            self.api.finish_namespaces()
+            with contextlib.suppress(StatusError):  # refused writes are tried again in the next round
+                argocd.settle(self.api)
         self.store.save()
 
     def _add_service_accounts(self) -> None:

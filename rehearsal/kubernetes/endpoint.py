@@ -59,7 +59,7 @@ class KubernetesEndpoint:
 
     def _wanted(self) -> Serving | None:
         node, active = self.node, self.node.active
-        if active is None or not node.is_control_plane or not node.reachable_for_peers:
+        if active is None or not node.is_control_plane or not active.kubernetes_ca.key or not node.reachable_for_peers:
             return None
         cluster = node.fleet.etcd.cluster_of(node)
         if cluster is None or node.fault("refused") or node.fault("other-machine") or not readiness.api_server_up(node):

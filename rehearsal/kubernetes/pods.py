@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -15,6 +16,7 @@ from rehearsal.kubernetes import Object
 from rehearsal.kubernetes.api import Api, Terms
 from rehearsal.kubernetes.kinds import Resource, built_in
 from rehearsal.kubernetes.rules import now
+from rehearsal.kubernetes.status import StatusError
 
 _PODS, _NODES = built_in("pods"), built_in("nodes")
 _WORKLOADS = tuple(built_in(plural) for plural in ("deployments", "statefulsets", "daemonsets"))
@@ -40,7 +42,10 @@ class Workloads:
                 pods.setdefault(owner["uid"], []).append(pod)
         for resource in _WORKLOADS:
             for workload in self._api.store.all(resource.key):
-                if "deletionTimestamp" not in workload["metadata"]:
+                if "deletionTimestamp" in workload["metadata"]:
+                    continue
+                # A write that is refused, as in a namespace that goes, is tried again in the next round.
+                with contextlib.suppress(StatusError):
                     self._settle(resource, workload, pods.get(workload["metadata"]["uid"], []))
 
     def _settle(self, resource: Resource, workload: Object, pods: list[Object]) -> None:

@@ -179,3 +179,31 @@ def test_kept_over_a_restart_and_lost_with_etcd(tmp_path: Path) -> None:
             await again.stop()
 
     run(scenario())
+
+
+def test_controllers_outlive_a_namespace_that_goes() -> None:
+    async def scenario() -> None:
+        async with cluster_of("cp", "w") as (fleet, cluster):
+            call = admin(fleet.nodes["cp"], cluster)
+            held = {"metadata": {"name": "going", "finalizers": ["attic.example/keep"]}}
+            template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}
+            spec = {"replicas": 0, "template": template, "selector": {"matchLabels": {"a": "b"}}}
+            deployments = "/apis/apps/v1/namespaces/going/deployments"
+            await call("POST", "/api/v1/namespaces", {"metadata": {"name": "going"}})
+            await call("POST", deployments, {**held, "spec": spec})
+            await call("DELETE", "/api/v1/namespaces/going")
+            store = fleet.kubernetes.of(fleet.nodes["cp"])
+            assert store is not None
+            # Its pods can't be made any more, which must not end the work on everything else.
+            going = store.store.get(("apps", "deployments"), "going", "going")
+            assert going is not None
+            live = {key: value for key, value in going["metadata"].items() if key != "deletionTimestamp"}
+            store.store.put(("apps", "deployments"), {**going, "metadata": live, "spec": {**spec, "replicas": 1}})
+            await asyncio.sleep(0.5)
+            await call("POST", "/api/v1/namespaces", {"metadata": {"name": "next"}})
+            accounts = "/api/v1/namespaces/next/serviceaccounts/default"
+            async with asyncio.timeout(60):
+                while (await call("GET", accounts))[0] != 200:
+                    await asyncio.sleep(0.05)
+
+    run(scenario())
