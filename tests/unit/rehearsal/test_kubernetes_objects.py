@@ -276,7 +276,12 @@ def test_apply_goes_item_by_item(api: Api) -> None:
 def test_a_write_takes_ownership_and_is_named_in_the_conflict(api: Api) -> None:
     applied(api, "one", deployment({"name": "a", "image": "x"}))
     image = {"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "z"}]}}}}
-    api.patch(DEPLOYMENTS, "attic", "web", STRATEGIC, image, Terms("setter"))
+    made = api.patch(DEPLOYMENTS, "attic", "web", STRATEGIC, image, Terms("setter"))
+    containers = {name: owned["f:spec"]["f:template"]["f:spec"]["f:containers"] for name, owned in owners(made).items()}
+    assert containers == {
+        "one": {'k:{"name":"a"}': {".": {}, "f:name": {}}},
+        "setter": {'k:{"name":"a"}': {"f:image": {}}},
+    }
     said = refused(409, "Conflict", applied, api, "one", deployment({"name": "a", "image": "x"}))
     assert said == (
         'Apply failed with 1 conflict: conflict with "setter" using apps/v1: '
