@@ -53,6 +53,7 @@ lost-apply-answer                | -                | -                | -      
 old-config                       | -                | -                | -                | -
 other-machine                    | WrongMachine     | WrongMachine     | WrongMachine     | WrongMachine
 no-reboot-completes              | -                | -                | -                | -
+pods-never-ready                 | -                | -                | -                | -
 
 fault                            | change           | in change        | bootstrap
 refused                          | Unreachable      | WaitedTooLong    | Unreachable
@@ -73,6 +74,7 @@ lost-apply-answer                | -                | -                | -
 old-config                       | -                | -                | -
 other-machine                    | WrongMachine     | WrongMachine     | RefusedBootstrap
 no-reboot-completes              | -                | -                | -
+pods-never-ready                 | -                | -                | -
 
 fault                            | in bootstrap     | kubeconfig       | wait
 refused                          | WaitedTooLong    | Unreachable      | "connection refused"
@@ -93,6 +95,7 @@ lost-apply-answer                | -                | -                | -
 old-config                       | -                | -                | -
 other-machine                    | UnknownAuthority | UnknownAuthority | "another machine"
 no-reboot-completes              | -                | -                | -
+pods-never-ready                 | -                | -                | -
 """
 # A fault that is gone after a second is waited for, in every phase that changes something, but for these: there is no
 # reason to believe that they pass.
@@ -344,6 +347,7 @@ CASES = {
         Case("old-config", "came back with its previous one", later=True),
         Case("other-machine", "declared is d8:3a:dd:0a:10:6"),
         Case("no-reboot-completes", "the node must answer with its new config", later=True),
+        Case("pods-never-ready", ""),
     )
 }
 NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}

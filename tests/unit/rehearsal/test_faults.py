@@ -16,6 +16,8 @@ from grpclib.exceptions import StreamTerminatedError
 
 from rehearsal.faults import FAULTS, Fault, NodeFaults
 from rehearsal.fleet import Fleet
+from rehearsal.kubernetes.api import Terms
+from rehearsal.kubernetes.kinds import built_in
 from tests.unit.rehearsal.harness import (
     MACHINE_STATUS,
     Client,
@@ -236,6 +238,33 @@ async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
     await asyncio.sleep(SHORT)
     with pytest.raises(ConnectionRefusedError):
         await admin.machine("Version")
+
+
+@of("pods-never-ready")
+async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+    await admin.machine("Bootstrap")
+    node = fleet.nodes["cp"]
+    await until(lambda: fleet.kubernetes.url(node))
+    kubernetes = fleet.kubernetes.of(node)
+    assert kubernetes is not None
+    put(fleet, "pods-never-ready")
+    spec = {"nodeSelector": {"kubernetes.io/hostname": "cp"}, "tolerations": [{"operator": "Exists"}], "containers": []}
+    template = {"metadata": {"labels": {"app": "stuck"}}, "spec": spec}
+    stuck = {"metadata": {"name": "stuck"}, "spec": {"template": template}}
+    deployments, api = built_in("deployments"), kubernetes.api
+    api.create(deployments, "default", stuck, Terms())
+
+    def phases() -> list[str]:
+        return [pod["status"]["phase"] for pod in api.select(built_in("pods"), "default") if "status" in pod]
+
+    def ready() -> int:
+        return int(api.get(deployments, "default", "stuck").get("status", {}).get("readyReplicas", 0))
+
+    await until(lambda: phases() == ["Running"])
+    await asyncio.sleep(SHORT)
+    assert ready() == 0
+    fleet.clear_faults([node])
+    await until(lambda: ready() == 1)
 
 
 def test_no_route_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
