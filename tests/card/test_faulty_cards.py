@@ -54,9 +54,17 @@ class Faulty:
         server = self.start("nbdkit", "-f", "-U", socket, "python", PLUGIN, *options)
         wait_for(socket.exists, "nbdkit")
         mount.touch()
-        self.start("nbdfuse", mount, "--unix", socket)
+        fuse = self.start("nbdfuse", mount, "--unix", socket)
         self.stack.callback(subprocess.run, ["umount", "--lazy", str(mount)], check=False, capture_output=True)
-        wait_for(lambda: mount.stat().st_size == size, "nbdfuse")
+
+        def is_mounted() -> bool:
+            nonlocal fuse
+            if fuse.poll() is not None:
+                # The socket is there a moment before anybody listens.
+                fuse = self.start("nbdfuse", mount, "--unix", socket)
+            return mount.stat().st_size == size
+
+        wait_for(is_mounted, "nbdfuse")
         # Past the cache of the file, which would hide what the card forgets.
         loop = self.bench.attach(mount, "--direct-io=on")
         return loop, server
