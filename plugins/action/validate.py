@@ -15,7 +15,8 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 
 class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
-        hosts = {host: self.variables(host) for host in self.groups.get("talos", [])}
+        names = [*self.groups.get("talos", []), definition.image_writer(self.groups)]
+        hosts = {host: self.variables(host) for host in names if host}
         try:
             found = definition.check(hosts, self.groups, self.read_file)
         except definition.DefinitionError as error:

@@ -106,6 +106,7 @@ class Card:
         result = {
             "device": self.path,
             "identity": self.disk.identity if self.disk else self.asked.identity,
+            "size": self.disk.size if self.disk else 0,
             "node": self.asked.node,
             "before": self.before.describe() if self.before else "",
             "after": self.after,

@@ -16,7 +16,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from . import _settings, _values, _versions
+from . import _card_settings, _settings, _values, _versions
 from ._declaration import Cluster, Node
 from ._patches import PatchReader
 from ._problems import HIDDEN, DefinitionError, Problem, Report, Severity, shown, suggestion
@@ -91,13 +91,13 @@ RUN_VARIABLES: dict[str, tuple[str, ...] | None] = {
     "node_try_timeout": None,
 }
 # Known names with our prefixes that say nothing about a node's config.
-OTHER_VARIABLES = frozenset({"cluster_admin_dir", "cluster_records_dir", *RUN_VARIABLES})
+OTHER_VARIABLES = frozenset({"cluster_admin_dir", "cluster_records_dir", *RUN_VARIABLES, *_card_settings.VARIABLES})
 OUR_VARIABLES: frozenset[str] = CLUSTER_VARIABLES | NODE_VARIABLES | OTHER_VARIABLES | {"group_patches"}
 # Variables whose values no message shows.
 SECRET_KEYS = frozenset({"cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
 
 _SECRET_WORDS = ("auth", "key", "pass", "patch", "secret", "token")
-_PREFIXES = ("cluster_", "node_", "group_patch")
+_PREFIXES = ("card_", "cluster_", "node_", "group_patch")
 _CLUSTER_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,61}[a-z0-9])?", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 # The card of a Pi; else the disk that gen config writes.
@@ -133,7 +133,8 @@ def is_ours(name: str) -> bool:
 def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -> Definition:
     """Checks the whole definition: raises DefinitionError with all problems, or returns it with its warnings.
 
-    ``hosts`` holds the variables of every host in the group ``talos``; of other hosts nothing is read.
+    ``hosts`` holds the variables of every host in the group ``talos``, and of the one with the card readers. Of other
+    hosts nothing is read.
     """
     found = _Problems()
     names = list(dict.fromkeys(groups.get(NODES_GROUP, ())))
@@ -143,6 +144,9 @@ def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -
     for name in names:
         _check_known(variables[name], found.reporter(name))
         _check_run(variables[name], found.reporter(name))
+        _card_settings.check(variables[name], found.reporter(name))
+    _check_readers(hosts, variables, groups, found)
+    _check_identities(variables, found)
     cluster = _common_cluster(variables, found)
     patches = PatchReader(read_file)
     members = _Memberships(groups)
@@ -175,6 +179,11 @@ def node_from_variables(name: str, variables: Variables, groups: Groups, read_fi
     node = _node(name, ours, _machine_type(name, members), cluster, members, PatchReader(read_file), found)
     found.raise_errors()
     return node
+
+
+def image_writer(groups: Groups) -> str:
+    """The host with the card readers; without one of its own, the admin host. Empty where there is neither."""
+    return next(iter([*groups.get(IMAGE_WRITER_GROUP, ()), *groups.get(ADMIN_GROUP, ())]), "")
 
 
 class _Problems:
@@ -324,6 +333,29 @@ def _check_unique(nodes: Sequence[Node], found: _Problems) -> None:
             if value and value in first:
                 found.add(node.name, key, value, f"{first[value]} has the same; every node needs its own")
             first.setdefault(value, node.name)
+
+
+def _check_readers(
+    hosts: Mapping[str, Variables], nodes: Mapping[str, Variables], groups: Groups, found: _Problems
+) -> None:
+    """They are looked for at one host: declared at the nodes alone, they would be for nobody."""
+    writer = image_writer(groups)
+    declared = _our(hosts.get(writer, {}))
+    _card_settings.check(declared, found.reporter(writer))
+    if _card_settings.READERS not in declared:
+        for name, variables in nodes.items():
+            if variables.get(_card_settings.READERS):
+                remedy = f"the readers are at {writer or 'the host of the group image_writer'}; declare them there"
+                found.add(name, _card_settings.READERS, variables[_card_settings.READERS], remedy)
+
+
+def _check_identities(nodes: Mapping[str, Variables], found: _Problems) -> None:
+    first: dict[str, str] = {}
+    for name, variables in nodes.items():
+        identity = str(variables.get("card_identity") or "")
+        if identity and identity in first:
+            found.add(name, "card_identity", identity, f"{first[identity]} has the same; every node needs its own card")
+        first.setdefault(identity, name)
 
 
 # --- cluster

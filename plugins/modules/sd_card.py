@@ -162,6 +162,9 @@ cards:
     identity:
       description: The identity of the card.
       type: str
+    size:
+      description: Its bytes; 0 where it is not there.
+      type: int
     node:
       description: The node that it is for.
       type: str
