@@ -141,7 +141,7 @@ def _unfit(seen: Seen, wanted: NodeCard, cluster: Cluster) -> str:
     if seen.in_use and not cluster.unmount:
         return f"it is in use ({', '.join(seen.in_use)}): unmount it, or set card_unmount"
     if seen.state.content == card_state.UNREADABLE:
-        return seen.state.describe()
+        return seen.state.describe().rstrip(".")
     return ""
 
 
@@ -214,6 +214,10 @@ def plan(
     nodes: t.Sequence[NodeCard], readers: t.Sequence[str], seen: t.Sequence[Seen], cluster: Cluster, *, terminal: bool
 ) -> Plan:
     """Raises CardProblem with all that is wrong. ``terminal``: whether somebody can be asked for a card."""
+    if not readers:
+        raise CardProblem(
+            "no reader is declared", remedy="Declare card_readers, as [/dev/sdb], at the host that they are at"
+        )
     places: list[Place] = []
     problems: list[str] = []
     free = list(seen)

@@ -99,8 +99,8 @@ def render(records: Records) -> str:
 
 
 def _quoted(value: object) -> str:
-    """What YAML could take for something else than the text, as ``usb:1:0:5`` or a sha256 of digits, in quotes."""
+    """What YAML could take for something else than the text, as ``no`` or a sha256 of digits, in quotes."""
     text = str(value)
-    if isinstance(value, int) or re.fullmatch(r"[a-z][a-z0-9-]*|[0-9]+\.[0-9]+\.[0-9]+[a-z0-9.-]*", text):
+    if isinstance(value, int) or re.fullmatch(r"[a-z]+[0-9-][a-z0-9-]*|[0-9]+\.[0-9]+\.[0-9]+[a-z0-9.-]*", text):
         return text
     return "'" + text.replace("'", "''") + "'"

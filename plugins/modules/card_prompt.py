@@ -104,7 +104,7 @@ def work(module: CardModule) -> dict[str, t.Any]:
     seen = in_reader(Machine(), given["reader"])
     used = [Chosen(**card) for card in given["used"]]
     verdict = judge(seen, given["reader"], NodeCard(**given["wanted"]), used, cluster_of(given))
-    content = f"{seen.disk.model} with {seen.state.describe()}".strip() if seen else "nothing"
+    content = f"a card with {seen.state.describe()}" if seen else "no card"
     return {"changed": False, "content": content, **dataclasses.asdict(verdict)}
 
 
