@@ -136,7 +136,8 @@ def write_overlay(
         nodes[node.name] = {**common, **local, "node_address": addresses[node.name]}
         if not node.has_mac:
             nodes[node.name]["node_mac"] = node.mac
-    here = {**common, **local, "ansible_host": "localhost"}
+    # No rehearsal writes a real card.
+    here = {**common, **local, "ansible_host": "localhost", "card_readers": []}
     groups: dict[str, t.Any] = {"talos": {"hosts": nodes}}
     for group, hosts in (("admin", inventory.admin_hosts), ("image_writer", inventory.image_writers)):
         if hosts:

@@ -27,6 +27,7 @@ class Terminal:
     def __init__(self, argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self._master, slave = pty.openpty()
         self.output = ""
+        self._seen = 0
         self._process = subprocess.Popen(
             argv,
             stdin=slave,
@@ -43,20 +44,22 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process.poll() is None:
+            # By this signal Ansible ends its workers, too.
+            self._process.terminate()
+            self.wait()
         os.close(self._master)
 
-    def read_until(self, text: str, *, typing: bytes = b"") -> str:
-        """What came until this text, which is typed for now and then; it is forgotten for the next call."""
-        begin, end, again = len(self.output), time.monotonic() + _SECONDS, time.monotonic() + 0.5
-        while text not in self.output[begin:]:
+    def read_until(self, text: str, *, typing: bytes = b"") -> None:
+        """Until this text comes after that of the last call; ``typing`` is typed now and then meanwhile."""
+        end, again = time.monotonic() + _SECONDS, time.monotonic() + 0.5
+        while text not in self.output[self._seen :]:
             assert time.monotonic() < end, f"{text!r} did not come:\n{self.output}"
             if typing and time.monotonic() > again:
                 os.write(self._master, typing)
                 again = time.monotonic() + _AGAIN
             assert self._read() or self._process.poll() is None, f"ended without {text!r}:\n{self.output}"
-        return self.output[begin:]
+        self._seen = self.output.index(text, self._seen) + len(text)
 
     def wait(self) -> int:
         end = time.monotonic() + _SECONDS

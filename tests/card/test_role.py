@@ -25,7 +25,7 @@ from rehearsal.image_factory import ImageFactory, factory_of
 from tests import talos_image
 from tests.talos_image import Image
 
-from .conftest import HEAD, MIB, ROOT, Loop, Workbench, run
+from .conftest import HEAD, MIB, ROOT, Loop, Workbench, detach, run
 from .terminal import Terminal
 
 VERSION = "1.14.2"
@@ -185,6 +185,7 @@ ONLY_TWO = ("--limit", "n-w1,n-w2")
 
 def test_the_second_run_changes_nothing_and_asks_nothing(site: Site) -> None:
     first, second = two_declared(site)
+    photos = site.bench.card(fill=True)
     outcome = site.run(*ONLY_TWO).require_ok()
     assert outcome.changed
     site.require_card_of("n-w1", first)
@@ -200,8 +201,9 @@ def test_the_second_run_changes_nothing_and_asks_nothing(site: Site) -> None:
     assert site.records_path.read_bytes() == before
 
     # Their cards are in their Pis now, and in the reader is somebody else's.
-    site.bench.close()
-    photos = site.bench.card(fill=True)
+    for card in (first, second):
+        detach(card.device)
+        site.bench.cards.remove(card)
     site.insert(site.readers[0], photos)
     seen = photos.sectors_written
     assert site.run(*ONLY_TWO).require_ok().changed == 0

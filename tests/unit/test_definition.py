@@ -586,6 +586,57 @@ def test_a_problem_is_one_short_line() -> None:
     assert len(text) < 200
 
 
+# --- cards
+
+
+def test_cards(inventory: Inventory) -> None:
+    inventory.set(card_size="32GB", card_verify="written", card_timeout=60, card_force=False, card_file="")
+    inventory.hosts["w1"]["card_identity"] = "mmc:035344534c31364780e8a1b2c30141a7"
+    inventory.hosts["console"] = {"card_readers": ["/dev/sdb", "/dev/disk/by-id/usb-Generic_SD-0:0"]}
+    assert inventory.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("card_size", "32", "as 32GB"),
+        ("card_size", "0GB", "as 32GB"),
+        ("card_verify", "never", "choose one of full, written"),
+        ("card_format", "gz", "choose one of zst, xz"),
+        ("card_factory", "factory.talos.dev", "must start with https://"),
+        ("card_sha256", "abc", "64 digits"),
+        ("card_force", "maybe", "true or false"),
+        ("card_timeout", 0, "from 1 to 86400"),
+        ("card_sice", "32GB", "did you mean card_size?"),
+    ],
+)
+def test_a_mistake_about_cards(inventory: Inventory, name: str, value: object, remedy: str) -> None:
+    inventory.hosts["w1"][name] = value
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("w1", name)
+    assert remedy in problem.remedy
+
+
+def test_readers_are_checked_where_they_are(inventory: Inventory) -> None:
+    inventory.groups["image_writer"] = ["desk"]
+    inventory.hosts["desk"] = {"card_readers": ["sdb"]}
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("desk", "card_readers[0]")
+
+
+def test_readers_of_nodes_are_for_nobody(inventory: Inventory) -> None:
+    inventory.set(card_readers=["/dev/sdb"])
+    assert "the readers are at console" in inventory.problems()[0].remedy
+    # As a variable of all hosts has it.
+    inventory.hosts["console"] = {"card_readers": ["/dev/sdb"]}
+    assert inventory.check()
+
+
+def test_a_card_is_one_nodes(inventory: Inventory) -> None:
+    inventory.set(card_identity="mmc:1")
+    assert [problem.host for problem in inventory.problems()] == ["w1", "w2"]
+
+
 # --- the mission's inventory
 
 

@@ -116,6 +116,7 @@ def test_overlay(rehearsal: Rehearsal) -> None:
         assert host["cluster_admin_dir"] == str(rehearsal.state.admin)
         assert (host["ansible_connection"], host["ansible_python_interpreter"]) == ("local", sys.executable)
     assert vm["ansible_host"] == "localhost"
+    assert vm["card_readers"] == []
     assert "vm" not in listed.get("talos", {}).get("hosts", [])
 
 
