@@ -18,7 +18,7 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 _PAUSE, _PATIENCE = 1.0, 30.0
 _PASS_OVER = b"s"
 
-Card = t.Dict[str, t.Any]  # noqa: UP006 - as in the modules
+Card = dict[str, t.Any]
 
 
 class ActionModule(CardAction):

@@ -215,31 +215,41 @@ def plan(
 ) -> Plan:
     """Raises CardProblem with all that is wrong. ``terminal``: whether somebody can be asked for a card."""
     if not readers:
-        raise CardProblem(
-            "no reader is declared", remedy="Declare card_readers, as [/dev/sdb], at the host that they are at"
-        )
-    places: list[Place] = []
-    problems: list[str] = []
+        remedy = "Declare card_readers, as [/dev/sdb], at the host that they are at"
+        raise CardProblem("no reader is declared", remedy=remedy)
+    due = _due(nodes, seen, cluster)
+    here = {wanted: card for wanted, card in due.items() if card}
+    absent = [wanted for wanted in due if wanted not in here]
+    problems = [*_refused(here, cluster), *([] if terminal else _undeclared(absent))]
+    if problems:
+        raise CardProblem("; ".join(problems))
+    rounds = _at_once([Place(wanted, card.as_chosen(wanted.node)) for wanted, card in here.items()])
+    if terminal:
+        rounds += _one_after_another(absent, readers)
+        absent = []
+    missing = {wanted.node: f"its card {wanted.identity} is in no reader" for wanted in absent}
+    return Plan(rounds, missing, _notes([wanted for wanted in nodes if wanted not in due], cluster))
+
+
+def _due(nodes: t.Sequence[NodeCard], seen: t.Sequence[Seen], cluster: Cluster) -> dict[NodeCard, Seen | None]:
+    """Those that need a card, each with the one that is known to be its, where that is in the machine."""
+    due: dict[NodeCard, Seen | None] = {}
     free = list(seen)
     for wanted in nodes:
         card = _card_of(wanted, free, cluster)
-        if not _is_due(wanted, card, cluster):
+        if _record_of(wanted, cluster) and (card is None or _holds(card, wanted, cluster)):
             continue
+        due[wanted] = card
         if card:
             free.remove(card)
-            words = objection(card, wanted, cluster)
-            if words:
-                problems.append(f"{wanted.node}: the card in {card.disk.path} is refused: {words}")
-        places.append(Place(wanted, card.as_chosen(wanted.node) if card else None))
-    absent = [place.wanted for place in places if not place.card]
-    if not terminal:
-        problems += _undeclared(absent)
-    if problems:
-        raise CardProblem("; ".join(problems))
-    asked = [] if not terminal else absent
-    rounds = [*_at_once([place for place in places if place.card]), *_one_after_another(asked, readers)]
-    missing = {} if terminal else {each.node: f"its card {each.identity} is in no reader" for each in absent}
-    return Plan(rounds, missing, _notes(nodes, places, cluster))
+    return due
+
+
+def _refused(here: t.Mapping[NodeCard, Seen], cluster: Cluster) -> t.Iterator[str]:
+    for wanted, card in here.items():
+        words = objection(card, wanted, cluster)
+        if words:
+            yield f"{wanted.node}: the card in {card.disk.path} is refused: {words}"
 
 
 def _undeclared(absent: t.Sequence[NodeCard]) -> list[str]:
@@ -271,12 +281,6 @@ def _record_of(wanted: NodeCard, cluster: Cluster) -> Record | None:
     """Not that of a card which another one was declared instead of."""
     record = cluster.records.get(wanted.node)
     return None if record and wanted.identity and wanted.identity != record.identity else record
-
-
-def _is_due(wanted: NodeCard, card: Seen | None, cluster: Cluster) -> bool:
-    if not _record_of(wanted, cluster):
-        return True
-    return card is not None and not _holds(card, wanted, cluster)
 
 
 def _holds(card: Seen, wanted: NodeCard, cluster: Cluster) -> bool:
@@ -311,13 +315,10 @@ def _one_after_another(nodes: t.Sequence[NodeCard], readers: t.Sequence[str]) ->
     return rounds
 
 
-def _notes(nodes: t.Sequence[NodeCard], places: t.Sequence[Place], cluster: Cluster) -> list[str]:
-    due = {place.wanted.node for place in places}
+def _notes(done: t.Sequence[NodeCard], cluster: Cluster) -> list[str]:
     notes = []
-    for wanted in nodes:
-        record = cluster.records.get(wanted.node)
-        if wanted.node in due or not record:
-            continue
+    for wanted in done:
+        record = cluster.records[wanted.node]
         if record.version != wanted.version:
             notes.append(
                 f"{wanted.node}: its card was made with Talos {record.version}, and {wanted.version} is declared"
