@@ -63,6 +63,7 @@ class Site:
         self.nodes: dict[str, dict[str, t.Any]] = {f"n-w{number}": {} for number in range(1, 5)}
         self.readers: list[Path] = []
         self.variables: dict[str, t.Any] = {}
+        self.groups: dict[str, t.Any] = {}
         (folder / "home").mkdir()
 
     def reader(self, card: Loop | None = None) -> Path:
@@ -103,12 +104,14 @@ class Site:
             # Where a node's own connection would lead, nothing is to be had.
             "ansible_connection": "ssh",
             "ansible_host": "nowhere.invalid",
+            "ansible_python_interpreter": "/nowhere/python",
         }
         console = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         writer = {**console, "card_readers": [str(reader) for reader in self.readers]}
         hosts = {
             "admin": {"hosts": {"console": console}},
             "image_writer": {"hosts": {"desk": writer}},
+            **self.groups,
             "talos": {
                 "vars": {**cluster, **self.variables},
                 "children": {"workers": {"hosts": self.nodes}, "controlplanes": {}},
@@ -354,6 +357,14 @@ def test_the_terminal_is_left_by_ctrl_c(site: Site) -> None:
         assert terminal.wait() != 0
     assert card.sectors_written == written
     assert site.records == {}
+
+
+def test_the_admin_host_has_the_readers_and_the_nodes_python(site: Site) -> None:
+    console = {"ansible_connection": "local", "card_readers": [str(site.reader())]}
+    site.groups = {"admin": {"hosts": {"console": console}}, "image_writer": {}}
+    site.run("--check").require_failed("/nowhere/python")
+    site.variables["ansible_python_interpreter"] = sys.executable
+    site.run("--check").require_failed("there is no terminal")
 
 
 def test_no_reader_is_an_error_in_the_playbook_alone(site: Site) -> None:
