@@ -16,7 +16,7 @@ description:
   - Asks again, and tells why, for a card of another identity or size than declared, one that is read-only or in use,
     the card of a node that has its machine config, one that is marked for another node, and the card of the node
     before.
-  - Writes nothing.
+  - Writes nothing. In check mode nobody is asked, and the task is skipped.
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -27,9 +27,6 @@ attributes:
   action:
     description: Asks on the controller. The module looks at one reader.
     support: full
-  check_mode:
-    support: none
-    description: Is skipped, because nobody is to be asked.
   platform:
     description: The host that the card reader is at, a Linux machine.
 options:
