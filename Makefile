@@ -56,6 +56,7 @@ rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 .PHONY: test
 test: venv ## unit and integration tests (ARGS go to pytest), and molecule
 	@tests/card/set-up
+	@tests/card/guest/set-up
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
 	VENV=$(VENV) molecule/run
 
@@ -67,6 +68,7 @@ molecule: venv ## roles in containers and site.yml on simulated nodes (ARGS name
 .PHONY: test-faults
 test-faults: venv ## every fault in every phase and the slow tests, under ansible-core 2.19 and 2.21
 	@tests/card/set-up
+	@tests/card/guest/set-up
 	@own=$$($(BIN)/python -c 'import sys; print("2.19" if sys.version_info < (3, 12) else "2.21")'); \
 	if [[ $$own == 2.19 ]]; then other=$(VENV_221); python=$$(.ci/find-python 3.12 3.14); \
 	else other=$(VENV_219); python=$$(.ci/find-python 3.11 3.11); fi; \

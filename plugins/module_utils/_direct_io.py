@@ -161,6 +161,8 @@ class Device:
                     raise self._failed(what, offset + done, error) from error
                 time.sleep(pauses.pop(0))
                 continue
+            if not moved and self._has_vanished():
+                raise self._failed(what, offset + done, OSError(errno.ENODEV, os.strerror(errno.ENODEV)))
             if not moved:
                 raise CardError(
                     f"{self.disk.path}: it ends at {offset + done}, though it says that it has {self.disk.size} bytes",
@@ -171,12 +173,16 @@ class Device:
 
     def _failed(self, what: str, offset: int, error: OSError) -> CardError:
         path = self.disk.path
-        if error.errno in _GONE:
+        if error.errno in _GONE or self._has_vanished():
             return Gone(f"{path}: the card vanished: {what} at {offset}: {error.strerror}", offset=offset)
         if error.errno in (errno.EPERM, errno.EROFS):
             return read_only(self.disk)
         remedy = "The card or its reader is defective: try another reader or port, then another card"
         return CardError(f"{path}: {what} at {offset}: {error.strerror}", remedy=remedy, offset=offset)
+
+    def _has_vanished(self) -> bool:
+        # An SD card that is pulled out of its slot first becomes one without bytes: reads end, writes find no space.
+        return not os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def sync(self) -> None:
         """Wait until everything is on the card."""

@@ -99,22 +99,29 @@ class Loop:
 
     @property
     def could_boot(self) -> bool:
-        """A boot sector or a partition table, also the copy of one, which U-Boot would take."""
-        content = self.content
-        return bool(
-            content[510:512] == b"\x55\xaa" or gpt.primary(content[:HEAD]) or gpt.backup(content[-HEAD:], len(content))
-        )
+        return could_boot(self.content)
 
     def require_image(self, image: talos_image.Image, *, marked: bool = True) -> None:
-        """Every byte of the image, except for the marker in the gap."""
-        seen, raw = self.content[: len(image.content)], image.content
-        begin, end = card_marker.OFFSET, card_marker.OFFSET + card_marker.SIZE
-        assert seen[:begin] == raw[:begin]
-        assert seen[end:] == raw[end:]
-        if marked:
-            marker = card_marker.find(seen[:HEAD])
-            assert marker is not None
-            assert marker.finished
+        require_image(self.content, image, marked=marked)
+
+
+def could_boot(content: bytes) -> bool:
+    """A boot sector or a partition table, also the copy of one, which U-Boot would take."""
+    return bool(
+        content[510:512] == b"\x55\xaa" or gpt.primary(content[:HEAD]) or gpt.backup(content[-HEAD:], len(content))
+    )
+
+
+def require_image(content: bytes, image: talos_image.Image, *, marked: bool = True) -> None:
+    """Every byte of the image, except for the marker in the gap."""
+    seen, raw = content[: len(image.content)], image.content
+    begin, end = card_marker.OFFSET, card_marker.OFFSET + card_marker.SIZE
+    assert seen[:begin] == raw[:begin]
+    assert seen[end:] == raw[end:]
+    if marked:
+        marker = card_marker.find(seen[:HEAD])
+        assert marker is not None
+        assert marker.finished
 
 
 @dataclass

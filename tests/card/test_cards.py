@@ -25,6 +25,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._block_devices impor
 from ansible_collections.homelab.talos.plugins.module_utils._card_marker import Marker
 from ansible_collections.homelab.talos.plugins.module_utils._cards import Asked, Card, Cards, Rules
 from ansible_collections.homelab.talos.plugins.module_utils._decompression import ImageError
+from ansible_collections.homelab.talos.plugins.module_utils._direct_io import Buffer, Device, Gone
 from ansible_collections.homelab.talos.plugins.module_utils._progress import Watch
 from tests import talos_image
 from tests.talos_image import Geometry, Image
@@ -359,6 +360,17 @@ def test_a_card_that_somebody_else_writes(bench: Workbench, image: Image) -> Non
         [card] = bench.present(image.zst, loop)
         require_refused(card, loop, "locked", before=before)
     require_good(*bench.present(image.zst, loop))
+
+
+def test_a_card_without_bytes_has_been_pulled_out(bench: Workbench) -> None:
+    """So does the kernel show an SD card that was in its slot a moment ago."""
+    loop = bench.card()
+    with Device.open(Machine().find(loop.device, loop.identity), write=True) as device:
+        os.truncate(loop.file, 0)
+        run("losetup", "--set-capacity", loop.device)
+        for call in (device.read, device.write):
+            with pytest.raises(Gone, match="the card vanished"):
+                call(Buffer().view, 0)
 
 
 def test_a_card_that_is_swapped(bench: Workbench, image: Image, tmp_path: Path) -> None:
