@@ -56,7 +56,6 @@ rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 .PHONY: test
 test: venv ## unit and integration tests (ARGS go to pytest), and molecule
 	@tests/card/set-up
-	@tests/card/guest/set-up
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
 	VENV=$(VENV) molecule/run
 

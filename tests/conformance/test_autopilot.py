@@ -302,6 +302,7 @@ def test_pushes_that_are_refused(attempt: Attempt, fault: str, said: str) -> Non
 
 
 # Each with the newest commit, and what is in the cluster.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "commit", "is_installed", "has_application"),
     [

@@ -347,7 +347,7 @@ def broken(good: bytes, other_format: bytes) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("form", ["zst", "xz"])
+@pytest.mark.parametrize("form", ["zst", pytest.param("xz", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("known", [False, True], ids=["first use", "given"])
 def test_a_broken_image_is_never_put_in_place(site: Site, talos: Talos, form: str, known: bool) -> None:
     good, other = (talos.zst, talos.xz) if form == "zst" else (talos.xz, talos.zst)

@@ -162,8 +162,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("i")
 
 
-def test_a_run_goes_on_after_ten_interruptions(make_rehearsal: MakeRehearsal, folder: Path) -> None:
-    _interrupt(make_rehearsal(), folder, 10, SEED)
+def test_a_run_goes_on_after_five_interruptions(make_rehearsal: MakeRehearsal, folder: Path) -> None:
+    _interrupt(make_rehearsal(), folder, 5, SEED)
 
 
 @pytest.mark.faults

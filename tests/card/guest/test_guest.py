@@ -23,7 +23,7 @@ SLOW_RATE = MIB
 MIDDLE = 4 * MIB
 MOUNT_POINT = "/run/stick"
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,7 +108,6 @@ def test_a_stick_and_an_sd_card_are_written_at_once_and_then_left_alone(
     assert [each.written for each in (stick, card)] == before
 
 
-@pytest.mark.slow
 def test_the_stick_that_the_guest_runs_from(guest: Guest, image: Image) -> None:
     [identity] = [card["identity"] for card in guest.module("card_info")["cards"] if SYSTEM_SERIAL in card["identity"]]
     for rules in ({}, {"unmount": True, "force": True}):
@@ -119,7 +118,6 @@ def test_the_stick_that_the_guest_runs_from(guest: Guest, image: Image) -> None:
     assert guest.run("cat", "/sys/block/sda/sda1/ro") == "0"
 
 
-@pytest.mark.slow
 def test_a_stick_with_a_mounted_partition(guest: Guest, image: Image, blank: Maker) -> None:
     file = blank()
     partition = Geometry(efi=8).partitions[0]
@@ -144,7 +142,6 @@ def test_a_stick_with_a_mounted_partition(guest: Guest, image: Image, blank: Mak
     require_image(file.read_bytes(), image)
 
 
-@pytest.mark.slow
 def test_a_stick_that_is_pulled_out_while_it_is_written(guest: Guest, image: Image, blank: Maker) -> None:
     pulled, stays = guest.plug(blank(fill=True), "PULLED", rate=SLOW_RATE), guest.plug(blank(fill=True), "STAYS")
     work = guest.begin_module("sd_card", **task(image, pulled, stays))
@@ -168,7 +165,6 @@ def test_a_stick_that_is_pulled_out_while_it_is_written(guest: Guest, image: Ima
     assert again.written < len(image.content) - MIDDLE // 2
 
 
-@pytest.mark.slow
 def test_an_sd_card_that_is_pulled_out_while_it_is_written(guest: Guest, image: Image, blank: Maker) -> None:
     card, stays = guest.insert(blank(64 * MIB, fill=True), rate=SLOW_RATE), guest.plug(blank(), "STAYS")
     work = guest.begin_module("sd_card", **task(image, card, stays))
@@ -183,7 +179,6 @@ def test_an_sd_card_that_is_pulled_out_while_it_is_written(guest: Guest, image: 
     assert not could_boot(card.file.read_bytes())
 
 
-@pytest.mark.slow
 def test_a_card_that_is_swapped_for_one_of_the_same_identity(guest: Guest, image: Image, blank: Maker) -> None:
     """A reader has one serial number for all cards of a size; QEMU has one CID for all of its cards."""
     first = guest.plug(blank(), "READER")
@@ -204,7 +199,6 @@ def test_a_card_that_is_swapped_for_one_of_the_same_identity(guest: Guest, image
     require_refused(result, second, "the card was swapped")
 
 
-@pytest.mark.slow
 def test_two_sticks_of_one_serial_number(guest: Guest, image: Image, blank: Maker) -> None:
     first, second = guest.plug(blank(), "SAME"), guest.plug(blank(), "SAME")
     result = guest.module("sd_card", **task(image, first))
@@ -212,7 +206,6 @@ def test_two_sticks_of_one_serial_number(guest: Guest, image: Image, blank: Make
     assert second.written == 0
 
 
-@pytest.mark.slow
 def test_writes_that_are_silently_dropped(guest: Guest, image: Image, blank: Maker) -> None:
     """By the kernel's dm-flakey, over a stick; the writer sees it as a disk by a loop device."""
     stick = guest.plug(blank(fill=True), "FLAKY")
@@ -244,7 +237,6 @@ def test_writes_that_are_silently_dropped(guest: Guest, image: Image, blank: Mak
     assert stick.written == 0
 
 
-@pytest.mark.slow
 def test_a_stick_with_sectors_of_4096_bytes(guest: Guest, image: Image, blank: Maker, tmp_path: Path) -> None:
     stick = guest.plug(blank(), "4K", sector=4096)
     assert stick.told["sector_size"] == 4096
@@ -261,7 +253,6 @@ def test_a_stick_with_sectors_of_4096_bytes(guest: Guest, image: Image, blank: M
     assert guest.run("sh", "-c", f"ls -d /sys/block/{name}/{name}? | wc -l") == "4"
 
 
-@pytest.mark.slow
 def test_a_power_cut_in_the_middle(image: Image, blank: Maker, tmp_path: Path) -> None:
     stick_file, card_file = blank(fill=True), blank(64 * MIB, fill=True)
     with booted(tmp_path / "first") as guest:
