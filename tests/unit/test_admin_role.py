@@ -28,6 +28,10 @@ PLAY = f"""
         mode: "0755"
       vars: {{admin_forwarded_ports: [8443, 9000]}}
       loop: [profile.sh, homelab-status, homelab-forward, homelab-firewall]
+    - ansible.builtin.template:
+        src: {ROLE}/templates/homelab-forward.j2
+        dest: "{{{{ target }}}}/homelab-forward-without-vagrant"
+        mode: "0755"
 """
 INVENTORY = """
 talos:
@@ -133,6 +137,12 @@ def test_a_forward_runs_kubectl(files: Path, home: Path) -> None:
     )
     said = run(home, files / "homelab-forward", "start", "argo").stderr
     assert said == "homelab-forward: argo is not known; there are: argocd \n"
+
+
+def test_without_ports_from_vagrant_a_forward_is_for_this_host_alone(files: Path, home: Path) -> None:
+    (home / ".homelab" / "lab" / "kubeconfig").touch()
+    said = run(home, files / "homelab-forward-without-vagrant", "run", "argocd").stdout
+    assert "port-forward --address 127.0.0.1 service/argocd-server" in said
 
 
 def test_the_firewall_lets_ssh_and_forwarded_ports_in(files: Path, home: Path) -> None:

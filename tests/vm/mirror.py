@@ -31,11 +31,11 @@ from tests.tool_mirror import archive, binary, sha256
 # Of Debian 12, which the box is made of.
 PYTHON = "3.11"
 
-# Forwards a port as kubectl does, to a server that stands for the one in the cluster.
+# Forwards a port of the address it is told, as kubectl does, to a server that stands for the one in the cluster.
 KUBECTL = """\
 #!/bin/sh
 case " $* " in
-*" port-forward "*) for last; do :; done; exec python3 -m http.server --directory /etc "${last%%:*}" ;;
+*" port-forward "*) for last; do :; done; exec python3 -m http.server --bind "$5" --directory /etc "${last%%:*}" ;;
 esac
 case $1 in completion) echo "# $2 completion of kubectl {version}";; *) echo "kubectl {version}";; esac
 """
