@@ -384,6 +384,34 @@ def test_the_inventory_of_vagrant_comes_last(tmp_path: Path) -> None:
     assert "make venv" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("interpreter", "used"), [("/bin/sh", "of .venv"), ("/home/me/homelab/.venv/bin/python", "of the PATH")]
+)
+def test_an_environment_of_another_machine_is_passed_over(tmp_path: Path, interpreter: str, used: str) -> None:
+    """The VM sees the workstation's .venv at /vagrant: its Python may even run, its scripts name a path that is not there.
+
+    dash looks further along the PATH by itself then, other shells give up.
+    """
+    programs = tmp_path / ".venv" / "bin"
+    for folder in (tmp_path / "vm", tmp_path / "bin", programs):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "vm" / "ansible-playbook", tmp_path / "vm")
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "ansible-playbook").write_text(f"#!{interpreter}\necho of .venv\n")
+    (tmp_path / "bin" / "ansible-playbook").write_text("#!/bin/sh\necho of the PATH\n")
+    for folder in (programs, tmp_path / "bin"):
+        (folder / "ansible-playbook").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "--posix", "vm/ansible-playbook", "play.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, used), done.stderr
+
+
 # --- how playbooks find the admin host
 
 
