@@ -388,7 +388,7 @@ def test_the_inventory_of_vagrant_comes_last(tmp_path: Path) -> None:
     ("interpreter", "used"), [("/bin/sh", "of .venv"), ("/home/me/homelab/.venv/bin/python", "of the PATH")]
 )
 def test_an_environment_of_another_machine_is_passed_over(tmp_path: Path, interpreter: str, used: str) -> None:
-    """The VM sees the workstation's .venv at /vagrant: its Python may even run, its scripts name a path that is not there.
+    """The VM sees the workstation's .venv at /vagrant: its Python may even run, its scripts name a lost path.
 
     dash looks further along the PATH by itself then, other shells give up.
     """
@@ -410,6 +410,18 @@ def test_an_environment_of_another_machine_is_passed_over(tmp_path: Path, interp
         env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
     )
     assert (done.returncode, done.stdout.strip()) == (0, used), done.stderr
+
+
+# --- what vm/install-ansible puts into the VM
+
+
+def pins(name: str) -> set[str]:
+    return set(re.findall(r"^[a-z][\w.-]*==[\w.]+", (ROOT / "requirements" / name).read_text(), re.MULTILINE))
+
+
+def test_the_ansible_in_the_vm_is_the_one_of_the_development_environment() -> None:
+    assert {pin.partition("==")[0] for pin in pins("ansible.txt")} > {"ansible-core", "cryptography"}
+    assert pins("ansible.txt") <= pins("dev.txt")
 
 
 # --- how playbooks find the admin host
