@@ -166,3 +166,17 @@ def test_looking_at_this_host_changes_nothing_and_answers() -> None:
     assert found["user"]["keys"] == ["ssh-ed25519 AAAA x"]
     assert found["venv"]["due"]
     assert found["clock"] == ""
+
+
+def test_a_command_that_hangs_is_named_and_is_not_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    program = (
+        f"import runpy; look = runpy.run_path({str(ROLE / 'files' / 'look.py')!r}); run = look['run']\n"
+        "run.__globals__['TIME_OUT'] = 1\nprint(run('/nowhere/at/all'))\nrun('systemctl', 'show', 'x')"
+    )
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (1, "\n")
+    assert done.stderr.startswith("systemctl show x gave no answer within 1 seconds: ")
+    assert "Traceback" not in done.stderr

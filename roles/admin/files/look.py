@@ -19,6 +19,8 @@ import subprocess
 import sys
 
 OPT = "/opt/homelab-talos"
+# Seconds for one command.
+TIME_OUT = 60
 UNITS = ("systemd-timesyncd.service", "chrony.service", "homelab-firewall.service")
 
 
@@ -52,11 +54,13 @@ def main() -> None:
 
 
 def run(*words: str) -> str:
-    """Standard output; empty when the command is not there."""
+    """Standard output; empty when the command is not there. One that hangs ends all: of it nothing is known."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=TIME_OUT)
     except OSError:
         return ""
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{' '.join(words)} gave no answer within {TIME_OUT} seconds: see what it waits for, then run again")
     return done.stdout
 
 
