@@ -61,7 +61,7 @@ class ToolModule:
             offline=bool(given.get("offline")),
             keep=bool(given.get("keep_download")),
         )
-        return Installation(pin, places, cache, shells=given["shells"], keep=given["keep"])
+        return Installation(pin, places, cache, shells=given["shells"], keep=given["keep"], tell=self.ansible.warn)
 
 
 def pin_of(options: t.Mapping[str, t.Any]) -> Pin:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -35,6 +34,7 @@ from ._download import Cache, Expected, NoSpace, WrongContent, is_full, make_fol
 from ._errors import TalosError
 from ._tool_choice import Pin
 from ._tool_table import is_hash, is_name, is_version
+from ._whole_file import lock_alone
 
 SHELLS = ("bash", "zsh", "fish")
 _COMPLETIONS = {
@@ -103,7 +103,16 @@ class Plan:
 class Installation:
     """One tool on this host, as it shall be."""
 
-    def __init__(self, pin: Pin, places: Places, cache: Cache, *, shells: Sequence[str] = (), keep: int = 2) -> None:
+    def __init__(
+        self,
+        pin: Pin,
+        places: Places,
+        cache: Cache,
+        *,
+        shells: Sequence[str] = (),
+        keep: int = 2,
+        tell: t.Callable[[str], None] = lambda _line: None,
+    ) -> None:
         if not (is_name(pin.name) and is_version(pin.version) and is_hash(pin.sha256)):
             raise ToolError(
                 f"{pin.name!r} {pin.version!r} with sha256 {pin.sha256!r} cannot be installed",
@@ -114,6 +123,7 @@ class Installation:
         self._cache = cache
         self._shells = [shell for shell in SHELLS if shell in shells and pin.completion]
         self._keep = max(keep, 1)
+        self._tell = tell
         self._home = os.path.join(places.root, pin.name)
         self._folder = os.path.join(self._home, pin.version)
         self._binary = os.path.join(self._folder, pin.name)
@@ -240,7 +250,7 @@ class Installation:
     def _alone(self) -> Iterator[None]:
         """Two runs at once: the second one waits, and then finds it done."""
         with open(os.path.join(self._home, ".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_alone(lock.fileno(), self._home, self._tell)
             yield
 
     def _install(self) -> None:

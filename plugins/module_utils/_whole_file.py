@@ -7,9 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
+import time
 import typing as t
+
+_PATIENCE_SECONDS = 5.0
+_PAUSE_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -50,3 +55,27 @@ def _nameless(folder: str) -> int | None:
         return os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o600)
     except (AttributeError, OSError):
         return None
+
+
+def lock_alone(descriptor: int, path: str, tell: t.Callable[[str], None]) -> None:
+    """Have the lock of an open file or folder. If that takes seconds, ``tell`` gets one line that says who has it."""
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < patience:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_PAUSE_SECONDS)
+    tell(f"{path} is in use by {_holder(descriptor)}, whose end is waited for")
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _holder(descriptor: int) -> str:
+    """Such as ``process 1234``; without its number where the kernel does not tell it."""
+    found = os.fstat(descriptor)
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
+        for words in map(str.split, locks):
+            # Those who wait have an arrow before the kind.
+            if words[1] == "FLOCK" and words[5] == place:
+                return f"process {words[4]}"
+    return "another process"

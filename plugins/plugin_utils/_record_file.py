@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import typing as t
 
 import yaml
+from ansible.utils.display import Display
 
 from ..module_utils._errors import TalosError
-from ..module_utils._whole_file import whole_file
+from ..module_utils._whole_file import lock_alone, whole_file
+
+display = Display()
 
 
 class RecordFile:
@@ -61,7 +63,7 @@ def _alone_in(folder: str) -> t.Iterator[None]:
     """A lock on the folder leaves no file behind, and ends with its process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_alone(descriptor, folder, display.warning)
         yield
     finally:
         os.close(descriptor)
