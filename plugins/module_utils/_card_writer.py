@@ -85,6 +85,7 @@ class CardWork:
         self._ranges: queue.SimpleQueue[Range | None] = queue.SimpleQueue()
         self._data_begun = threading.Event()
         self._counting = threading.Lock()
+        self._failing = threading.Lock()
         self._data_buffer = Buffer()
         self._range_buffer = Buffer()
         self._device: Device
@@ -102,7 +103,8 @@ class CardWork:
         self._put_ranges(offset, length)
 
     def end(self, error: Exception | None) -> None:
-        self._fail(error)
+        if error is not None:
+            self._fail(error)
         self._chunks.put(None)
 
     # --- the work
@@ -133,8 +135,10 @@ class CardWork:
         if self.error is not None:
             self._undo()
 
-    def _fail(self, error: Exception | None) -> None:
-        self.error = self.error or error
+    def _fail(self, error: Exception) -> None:
+        """Three threads do; the first error stays."""
+        with self._failing:
+            self.error = self.error or error
 
     def _take_chunks(self) -> None:
         """To the end, so that other cards get the memory back; after an error without doing anything."""
@@ -343,7 +347,9 @@ class Writing(CardWork):
     def _on_range(self, offset: int, length: int) -> None:
         if self._full:
             self._rewritten.update(self._rewrite_zeros(offset, length))
-            self._touched = self._touched or bool(self._rewritten)
+            # Never back to False: the other thread sets it, too.
+            if self._rewritten:
+                self._touched = True
             self._count(done=length)
         else:
             self._require_right(offset, length, self._range_buffer)
