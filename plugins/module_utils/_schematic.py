@@ -59,7 +59,14 @@ _EXTENSION = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 # The factory serves a schematic to anyone who knows its ID, so nothing secret may be in it.
 _SECRET = re.compile(
     r"(?i)^-?(talos\.config(\.[a-z]+)*|siderolink\.api|talos\.customparams)=|"
-    r"(token|passw(or)?d|passphrase|secret|(private|preshared).?key|credential)s?\b.*[=:]|://[^/@\s]*@|-----BEGIN"
+    r"(token|passw(or)?d|passphrase|psk|secret|(private|preshared).?key|credential)s?\b.*[=:]|://[^/@\s]*@|-----BEGIN"
+)
+_WORD_BEGIN = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SENSITIVE = (
+    ".customization.extraKernelArgs",
+    ".customization.meta",
+    ".customization.embeddedMachineConfiguration",
+    ".overlay.options",
 )
 # Keys of Talos' META that an image may carry; the others hold secrets, or what Talos itself keeps there.
 _META_KEYS = {0x0A: "network", 0x0C: "user", 0x0D: "user", 0x0E: "user", 0x0F: "UUID"}
@@ -177,26 +184,32 @@ def _check(value: object, fields: t.Any, key: str, report: Report) -> None:
         _check_mapping(value, fields, key, report)
     elif isinstance(fields, list):
         if not isinstance(value, list):
-            report(key, value, "must be a list")
+            report(key, _harmless(key, value), "must be a list")
             return
         for index, item in enumerate(value):
             _check(item, fields[0], f"{key}[{index}]", report)
     elif not isinstance(value, fields) or (fields is int and isinstance(value, bool)):
-        report(key, value, f"must be {_TYPE_NAMES[fields]}")
+        report(key, _harmless(key, value), f"must be {_TYPE_NAMES[fields]}")
 
 
 def _check_mapping(value: object, fields: Mapping[str, t.Any], key: str, report: Report) -> None:
     if not isinstance(value, Mapping):
-        report(key, value, "must be a mapping")
+        report(key, _harmless(key, value), "must be a mapping")
         return
     for name, item in value.items():
         if not fields:
             if not _OPTION.fullmatch(name) or not isinstance(item, (str, bool)):
-                report(f"{key}.{name}", item, "an overlay option has a name of letters and a text or true/false")
+                report(f"{key}.{name}", HIDDEN, "an overlay option has a name of letters and a text or true/false")
         elif name not in fields:
-            report(f"{key}.{name}", item, suggestion(name, fields))
+            report(f"{key}.{name}", HIDDEN, suggestion(name, fields))
         elif item is not None:
             _check(item, fields[name], f"{key}.{name}", report)
+
+
+def _harmless(key: str, value: object) -> object:
+    """The value, where nothing that stands there could be secret."""
+    secret = key.startswith(_SENSITIVE) or _SECRET.search(json.dumps(value))
+    return HIDDEN if secret else value
 
 
 def _check_contents(schematic: Schematic, report: Report) -> None:
@@ -244,14 +257,30 @@ def _check_meta(entry: Mapping[str, t.Any], key: str, report: Report) -> None:
         )
 
 
+def _is_secret(name: str, value: object) -> bool:
+    """By a line of the value, or by the words of the name, such as wifiPassword's."""
+    if not isinstance(value, str):
+        return False
+    words = _WORD_BEGIN.sub("-", name)
+    return any(_SECRET.search(line.strip()) for line in (f"{words}=", *value.splitlines()))
+
+
 def _check_overlay(overlay: Mapping[str, t.Any], report: Report) -> None:
     if overlay and not (overlay.get("image") and overlay.get("name")):
         report(
             ".overlay",
-            overlay,
+            {name: value for name, value in overlay.items() if name != "options"},
             "an overlay has an image and a name (the boards rpi_4 and rpi_5 bring theirs)",
         )
-    replaced = (overlay.get("options") or {}).get("configTxt")
+    options = overlay.get("options") or {}
+    for name, value in options.items():
+        if _is_secret(name, value):
+            report(
+                f".overlay.options.{name}",
+                HIDDEN,
+                "could hold a secret, and the factory serves a schematic to anyone; remove it",
+            )
+    replaced = options.get("configTxt")
     if replaced is None or overlay.get("image") != PI_IMAGE:
         return
     lines = [line.strip() for line in str(replaced).splitlines()]
@@ -259,7 +288,7 @@ def _check_overlay(overlay: Mapping[str, t.Any], report: Report) -> None:
     if missing:
         report(
             ".overlay.options.configTxt",
-            replaced,
+            HIDDEN,
             f"replaces the whole config.txt, and without {' and '.join(missing)} the Pi does not boot; "
             "add it, or use configTxtAppend",
         )

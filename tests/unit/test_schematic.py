@@ -212,6 +212,45 @@ def test_what_could_be_secret_is_not_shown() -> None:
         assert "hunter2" not in str(problems)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"configTxtAppend": "gpu_mem=16\nwifi_password=hunter2\n"},
+        {"configTxtAppend": "wifi_psk=hunter2"},
+        {"wifiPassword": "hunter2"},
+        {"passwordOfWifi": "hunter2"},
+        {"configTxt": "token=hunter2\n"},
+        {"server": "https://me:hunter2@host/"},
+    ],
+)
+def test_a_secret_in_an_overlays_options_is_refused_and_not_shown(options: dict[str, str]) -> None:
+    identity, problems = read({"overlay": {"options": options}})
+    assert identity == ""
+    assert any("serves a schematic to anyone" in remedy for _key, _value, remedy in problems)
+    assert "hunter2" not in str(problems)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"customization": {"extraKernelArgs": "hunter2"}},
+        {"customization": {"extraKernelArgs": [{"a": "hunter2"}]}},
+        {"customization": {"extraKernelArg": ["hunter2"]}},
+        {"customization": {"meta": {"hunter2": 1}}},
+        {"customization": {"meta": ["hunter2"]}},
+        {"customization": {"meta": [{"key": "hunter2", "value": ["hunter2"]}]}},
+        {"customization": "password=hunter2"},
+        {"overlay": {"options": "hunter2"}},
+        {"overlay": {"options": {"wifi": ["hunter2"]}}},
+        {"overlay": {"name": "", "options": {"wifi": "hunter2"}}},
+    ],
+)
+def test_what_is_of_a_wrong_type_is_not_shown_where_a_secret_could_stand(value: object) -> None:
+    _, problems = read(value)
+    assert problems
+    assert "hunter2" not in str(problems)
+
+
 def test_meta_that_holds_no_secret_goes_into_the_image() -> None:
     identity, problems = read({"customization": {"meta": [{"key": 12, "value": "foo"}]}}, "generic")
     assert not problems
@@ -220,7 +259,7 @@ def test_meta_that_holds_no_secret_goes_into_the_image() -> None:
 
 def test_a_whole_config_txt_with_what_the_pi_needs_is_fine() -> None:
     assert not read({"overlay": {"options": {"configTxt": "kernel=u-boot.bin\narm_64bit=1\n"}}})[1]
-    assert not read({"overlay": {"options": {"configTxtAppend": "gpu_mem=16"}}})[1]
+    assert not read({"overlay": {"options": {"configTxtAppend": "gpu_mem=16", "includeSecret": True}}})[1]
 
 
 def test_an_overlay_of_another_vendor_needs_image_and_name() -> None:
