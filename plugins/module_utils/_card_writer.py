@@ -72,9 +72,13 @@ class Figures:
 
 class CardWork:
     """Work that takes data and zeros as they come from a reader, in two threads. Its ``error`` is None when it ended
-    well, and ``alive`` tells whether it still takes something."""
+    well, and ``alive`` tells whether it still takes something.
+
+    ``admit`` is called before anything else, with the device that is ours alone by then; it may raise to end the work.
+    """
 
     writes = True
+    admit: t.Callable[[Device], object] = staticmethod(lambda _device: None)
 
     def __init__(self, disk: Disk, watch: Watch, size: int) -> None:
         self.disk = disk
@@ -120,6 +124,7 @@ class CardWork:
 
     def _work(self) -> None:
         try:
+            self.admit(self._device)
             self._begin()
         except Exception as error:
             self._fail(error)
@@ -372,8 +377,10 @@ class Writing(CardWork):
         self._bootable = True
         self._write(self._head.view, 0)
         self._device.sync()
-        for offset in (0, (self._image.size - CHUNK) // BLOCK * BLOCK):
-            self._require_right(offset, min(CHUNK, self._image.size - offset), self._data_buffer)
+        # The last blocks to the end, also of an image that ends within one.
+        last = -(-(self._image.size - CHUNK) // BLOCK) * BLOCK
+        for begin, end in ((0, CHUNK), (last, self._image.size)):
+            self._require_right(begin, end - begin, self._data_buffer)
         self.figures.read = self.figures.to_read
         self.figures.done = self.figures.size
         self._device.reread_partitions()

@@ -167,6 +167,21 @@ class Cards:
         if not self._rules.force:
             _require_nobodys(card.before, disk, asked.node)
 
+    def _require_unswapped(self, card: Card, sha256: str = "") -> t.Callable[[Device], None]:
+        """The same look once more, when nobody else can open the card: not every kernel counts the swaps."""
+        before = t.cast("CardState", card.before)
+
+        def require(device: Device) -> None:
+            disk, now = self._machine.disk(device.disk.name), card_state.look_at(device, sha256)
+            # Without the samples: an unmount may have changed one.
+            if (disk.number, disk.identity, disk.size, now.content, now.marker, now.partitions) != (
+                *(device.disk.number, device.disk.identity, device.disk.size),
+                *(before.content, before.marker, before.partitions),
+            ):
+                raise Swapped(f"{disk.path}: the card was swapped since it was checked")
+
+        return require
+
     def _require_unused(self, disk: Disk) -> tuple[str, ...]:
         """The mount points that are to go, where that is allowed."""
         use = self._machine.use(disk)
@@ -244,6 +259,7 @@ class Cards:
         cards = [card for card in cards if not card.error]
         for card in cards:
             card.work = Writing(_disk(card), self._watch, content, self._marker_of(card, marker), full=full)
+            card.work.admit = self._require_unswapped(card, marker.image)
         self._carry_out(cards, content.read)
         for card in cards:
             card.changed = card.bytes_written > 0
@@ -279,6 +295,7 @@ class Cards:
         if card.changed and not check_mode:
             _unmount(card.mounts)
             card.work = Wipe(disk, self._watch, size)
+            card.work.admit = self._require_unswapped(card)
             self._carry_out([card], feed)
             card.changed = card.bytes_written > 0
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -21,8 +22,9 @@ import pytest
 
 from ansible_collections.homelab.talos.plugins.module_utils import _card_state as card_state
 from ansible_collections.homelab.talos.plugins.module_utils import _gpt as gpt
-from ansible_collections.homelab.talos.plugins.module_utils._block_devices import Machine
+from ansible_collections.homelab.talos.plugins.module_utils._block_devices import Disk, Machine
 from ansible_collections.homelab.talos.plugins.module_utils._card_marker import Marker
+from ansible_collections.homelab.talos.plugins.module_utils._card_writer import NotAsWritten
 from ansible_collections.homelab.talos.plugins.module_utils._cards import Asked, Card, Cards, Rules
 from ansible_collections.homelab.talos.plugins.module_utils._decompression import ImageError
 from ansible_collections.homelab.talos.plugins.module_utils._direct_io import Buffer, Device, Gone
@@ -127,7 +129,9 @@ def test_sectors_of_4096_bytes(bench: Workbench, image: Image, tmp_path: Path) -
     loop.require_image(made)
 
 
-def test_an_image_that_ends_within_a_block(bench: Workbench, image: Image, tmp_path: Path) -> None:
+def test_an_image_that_ends_within_a_block(
+    bench: Workbench, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = tmp_path / "odd.raw"
     size = image.geometry.size + 7 * SECTOR
     raw.write_bytes(image.content)
@@ -137,6 +141,18 @@ def test_an_image_that_ends_within_a_block(bench: Workbench, image: Image, tmp_p
     loop = bench.card(fill=True)
     require_good(*bench.present(raw, loop))
     loop.require_image(Image(image.geometry, raw, raw, raw))
+
+    # The last write before the head, of which the last sectors do not arrive.
+    write = Device.write
+
+    def forgetful(device: Device, view: memoryview, offset: int) -> None:
+        write(device, view[: -7 * SECTOR] if offset + len(view) == size else view, offset)
+
+    monkeypatch.setattr(Device, "write", forgetful)
+    loop = bench.card(fill=True)
+    [card] = bench.present(raw, loop)
+    assert isinstance(card.error, NotAsWritten)
+    assert not loop.could_boot
 
 
 def test_several_cards_at_once_of_which_one_is_refused(bench: Workbench, image: Image) -> None:
@@ -395,6 +411,39 @@ def test_a_card_that_is_swapped(bench: Workbench, image: Image, tmp_path: Path) 
         cards.present(str(image.zst), Marker(), False)
     assert "swapped since it was checked" in str(cards.all[0].error)
     assert not any(loop.content)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_card_that_is_swapped_under_a_kernel_that_does_not_count(
+    bench: Workbench, image: Image, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    disk = Machine.disk
+
+    def uncounted(machine: Machine, name: str) -> Disk:
+        return dataclasses.replace(disk(machine, name), diskseq=0)
+
+    monkeypatch.setattr(Machine, "disk", uncounted)
+    for present in (True, False):
+        loop = bench.card(content=b"" if present else b"mine")
+        with Watch() as watch:
+            cards = Cards([loop.asked()], Rules(force=force), watch)
+            admit = cards.admit
+
+            def swap(*arguments: t.Any, admit: t.Callable[..., None] = admit, loop: Loop = loop) -> None:
+                admit(*arguments)
+                # The reader, its number and the size stay the same.
+                loop.put(0, image.content)
+                talos_image.provision(loop.file, image.geometry)
+                run("blockdev", "--flushbufs", loop.device)
+
+            cards.admit = swap  # type: ignore[method-assign]
+            if present:
+                cards.present(str(image.zst), Marker(), False)
+            else:
+                cards.absent(False, False)
+        assert "swapped since it was checked" in str(cards.all[0].error)
+        assert not cards.all[0].changed
+        assert loop.state().content == card_state.NODE
 
 
 # --- images that are not right
