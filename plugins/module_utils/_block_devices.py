@@ -17,7 +17,8 @@ from ._errors import TalosError
 _SECTOR = 512
 # Compressed memory, optical drives and the hidden parts of an eMMC are no place for an image.
 _NEVER = re.compile(r"(ram|zram|sr|fd|mtdblock)\d+$|mmcblk\d+(boot\d+|rpmb)$")
-_SYSTEM_MOUNTS = frozenset({"/", "/boot", "/boot/efi", "/boot/firmware", "/etc", "/home", "/nix", "/usr", "/var"})
+# These, and what is mounted below them: a machine's data is of no less worth than its root.
+_SYSTEM_MOUNTS = ("/boot", "/efi", "/etc", "/home", "/nix", "/opt", "/root", "/srv", "/usr", "/var")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -68,7 +69,7 @@ class Disk:
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """What stands on a disk. ``system`` is one of its mount points that the machine runs from."""
+    """What stands on a disk. ``system`` is one of its mount points that the machine, or its data, lives in."""
 
     mounts: tuple[str, ...] = ()
     system: str = ""
@@ -177,7 +178,9 @@ class Machine:
         if usb:
             lun = os.path.basename(os.path.realpath(os.path.join(folder, "device"))).rpartition(":")[2]
             serial = self._read(usb, "serial") or ""
-            return "usb", f"usb:{serial}:{lun}:{size}" if serial else "", True
+            # The enclosure of a hard disk says 0 here, readers and sticks 1.
+            removable = self._read(folder, "removable") == "1"
+            return "usb", f"usb:{serial}:{lun}:{size}" if serial else "", removable
         serial = self._read(folder, "wwid") or self._read(folder, "device/wwid") or self._read(folder, "device/serial")
         return "disk", f"disk:{'_'.join(serial.split())}" if serial else "", False
 
@@ -202,7 +205,7 @@ class Machine:
         """Mounts, swap, and the dm and md devices that the disk or one of its partitions is a part of."""
         parts = {disk.name, *self._partitions(disk.name)}
         mounts = tuple(point for device, point in self._mounts() if parts & self._below(device))
-        system = next((point for point in mounts if point in _SYSTEM_MOUNTS), "")
+        system = next((point for point in mounts if _is_system(point)), "")
         swap = any(parts & self._below(device) for device in self._swaps())
         folders = [self._block(disk.name), *(os.path.join(self._block(disk.name), p) for p in parts - {disk.name})]
         holders = sorted({holder for folder in folders for holder in self._list(folder, "holders")})
@@ -269,6 +272,10 @@ class Machine:
             return os.listdir(os.path.join(folder, name))
         except OSError:
             return []
+
+
+def _is_system(point: str) -> bool:
+    return point == "/" or any(point == each or point.startswith(f"{each}/") for each in _SYSTEM_MOUNTS)
 
 
 def _number_of_device(path: str) -> str:

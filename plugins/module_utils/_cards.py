@@ -35,9 +35,9 @@ class InUse(DeviceError):
 
 
 class SystemDisk(InUse):
-    """The machine runs from it."""
+    """The machine runs from it, or has its data there."""
 
-    remedy = "This machine runs from it: name the card instead, which card_info lists"
+    remedy = "Name the card instead, which card_info lists. If it is the right disk, unmount it first"
 
 
 class TooSmall(DeviceError):

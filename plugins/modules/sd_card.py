@@ -15,10 +15,11 @@ description:
     written at the same time; one that fails does not stop the others.
   - Changes nothing on a card that holds the image already, by its marker, its partition table and samples. On others it
     writes only what differs, so that an interrupted card is finished.
-  - Refuses, before a card is opened for writing, what is no whole disk; what is not removable, unless its identity is
-    declared; what this machine runs from; what is mounted, swap, or a part of LVM, RAID or encryption; read-only and
-    too small cards; a card of another identity, or one that was swapped since it was checked; and, without O(force),
-    the card of a node that has its machine config, or one that is marked for another node.
+  - Refuses, before a card is opened for writing, what is no whole disk; what is not removable, such as a hard disk at
+    USB, unless its identity is declared; what is mounted as a part of this machine, at C(/), or at or below C(/boot),
+    C(/home), C(/opt), C(/srv), C(/var) and the like; what is mounted elsewhere, swap, or a part of LVM, RAID or
+    encryption; read-only and too small cards; a card of another identity, or one that was swapped since it was checked;
+    and, without O(force), the card of a node that has its machine config, or one that is marked for another node.
   - The first block of a card is erased first and written last, when all else was read back. So a card that was
     interrupted, by a signal, by the end of the connection or by its removal, never boots.
   - Needs nothing but Python, 3.9 or newer, and for images in zstd the package C(backports.zstd), which newer Pythons

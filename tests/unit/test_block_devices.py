@@ -100,7 +100,7 @@ def usb(tree: Tree, serial: str = "A1", lun: int = 0, name: str = "sdb", **more:
     where = f"usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:{lun}"
     tree.write(tree.sys / "devices" / "usb1" / "1-1" / "idVendor", "05e3")
     tree.write(tree.sys / "devices" / "usb1" / "1-1" / "serial", serial)
-    tree.disk(name, where=where, **more)
+    tree.disk(name, where=where, **{"removable": "1", **more})
 
 
 def test_an_sd_card_in_a_reader_of_the_board(tree: Tree) -> None:
@@ -139,6 +139,13 @@ def test_a_reader_without_a_serial_number_has_no_identity(tree: Tree) -> None:
     [disk] = tree.machine.readers()
     assert disk.identity == ""
     assert disk.removable
+
+
+def test_a_hard_disk_at_usb_is_no_card(tree: Tree) -> None:
+    usb(tree, removable="0", gib=4000)
+    [disk] = tree.machine.disks()
+    assert (disk.bus, disk.identity, disk.removable) == ("usb", f"usb:A1:0:{4000 * GIB}", False)
+    assert tree.machine.readers() == []
 
 
 def test_other_disks_by_their_wwid_or_serial_number(tree: Tree) -> None:
@@ -189,6 +196,15 @@ USES = {
         mount("8:17", "/boot/firmware") + mount("8:16", "/x"),
         (),
         Use(("/boot/firmware", "/x"), "/boot/firmware"),
+    ),
+    **{
+        f"data at {point}": (mount("8:17", point), (), Use((point,), point))
+        for point in ("/var/lib/docker", "/srv", "/opt/data", "/home/me/films")
+    },
+    "where users mount": (
+        mount("8:17", "/media/me/CARD") + mount("8:17", "/mnt") + mount("8:17", "/variable"),
+        (),
+        Use(("/media/me/CARD", "/mnt", "/variable")),
     ),
     "swap": ("", ("sdb1",), Use(swap=True)),
     "swap of another": ("", ("sda1",), Use()),
