@@ -135,16 +135,16 @@ class Cards:
 
     # --- what is refused
 
-    def admit(self, image: Outline | None = None, sha256: str = "") -> None:
+    def admit(self, image: Outline | None = None, sha256: str = "", cluster: str = "") -> None:
         """Look at each card, and refuse what must not be written. Opens nothing for writing."""
         for card in self.all:
-            card.guarded(self._admit, card, image, sha256)
+            card.guarded(self._admit, card, image, sha256, cluster)
         paths = [card.path for card in self.good]
         for card in self.good:
             if paths.count(card.path) > 1:
                 card.error = DeviceError(f"{card.path} is named twice", remedy="Name each card once")
 
-    def _admit(self, card: Card, image: Outline | None, sha256: str) -> None:
+    def _admit(self, card: Card, image: Outline | None, sha256: str, cluster: str) -> None:
         asked = card.asked
         if not asked.name:
             raise DeviceError("a card has neither device nor identity", remedy="Give one of them, or both")
@@ -165,7 +165,7 @@ class Cards:
             raise Swapped(f"{disk.path}: the card was swapped since it was checked")
         card.before = card_state.look(disk, sha256)
         if not self._rules.force:
-            _require_nobodys(card.before, disk, asked.node)
+            _require_nobodys(card.before, disk, asked.node, cluster)
 
     def _require_unswapped(self, card: Card, sha256: str = "") -> t.Callable[[Device], None]:
         """The same look once more, when nobody else can open the card: not every kernel counts the swaps."""
@@ -209,7 +209,7 @@ class Cards:
         expected = marker.image.lower()
         known = expected or require_sha256(path, "")
         marker = dataclasses.replace(marker, image=known, size=image.size)
-        self.admit(image, known)
+        self.admit(image, known, marker.cluster)
         due = [card for card in self.good if not self._holds(card, marker)]
         compared = [card for card in self.good if card not in due] if self._rules.full_check else []
         if expected and (due or compared):
@@ -266,9 +266,9 @@ class Cards:
 
     # --- nothing
 
-    def absent(self, everything: bool, check_mode: bool) -> None:
+    def absent(self, everything: bool, check_mode: bool, cluster: str = "") -> None:
         """Let the cards be empty: without signs of tables and file systems, or without any byte."""
-        self.admit()
+        self.admit(cluster=cluster)
         for card in self.good:
             card.guarded(self._wipe, card, everything, check_mode)
         for card in self.good:
@@ -350,17 +350,18 @@ def _require_fits(image: Outline, disk: Disk) -> None:
         )
 
 
-def _require_nobodys(state: CardState, disk: Disk, node: str) -> None:
+def _require_nobodys(state: CardState, disk: Disk, node: str, cluster: str) -> None:
     if state.content == card_state.NODE:
         raise BelongsToNode(
             f"{disk.path} is the card of {state.describe()}, with its machine config and data",
             remedy="Put another card in. If that node is to be lost: force: true",
         )
-    marked = state.marker.node if state.marker else ""
-    if marked and node and marked != node:
+    marker = state.marker
+    if marker and marker.node and not marker.is_for(node, cluster):
+        asked = f"it is asked for {node}{f' of cluster {cluster}' if cluster else ''}" if node else "no node is named"
         raise BelongsToNode(
-            f"{disk.path} is marked for {marked}, and is asked for {node}",
-            remedy=f"Put the card for {node} in. If this one is to become it: force: true",
+            f"{disk.path} holds {state.describe()}, and {asked}",
+            remedy="Put the right card in, or name its node and cluster. If what is on it is to be lost: force: true",
         )
 
 

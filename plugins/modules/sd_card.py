@@ -19,7 +19,8 @@ description:
     USB, unless its identity is declared; what is mounted as a part of this machine, at C(/), or at or below C(/boot),
     C(/home), C(/opt), C(/srv), C(/var) and the like; what is mounted elsewhere, swap, or a part of LVM, RAID or
     encryption; read-only and too small cards; a card of another identity, or one that was swapped since it was checked;
-    and, without O(force), the card of a node that has its machine config, or one that is marked for another node.
+    and, without O(force), the card of a node that has its machine config, or one that is marked for another node or
+    cluster.
   - The first block of a card is erased first and written last, when all else was read back. So a card that was
     interrupted, by a signal, by the end of the connection or by its removal, never boots.
   - Needs nothing but Python, 3.9 or newer, and for images in zstd the package C(backports.zstd), which newer Pythons
@@ -58,7 +59,9 @@ options:
         description: As C(homelab.talos.card_info) tells it.
         type: str
       node:
-        description: The node that the card is for, which its marker names.
+        description:
+          - The node that the card is for, which its marker names. Without it, no card that is marked for a node is
+            overwritten or erased, unless by O(force).
         type: str
         default: ""
       diskseq:
@@ -82,7 +85,8 @@ options:
     type: str
     default: ""
   cluster:
-    description: The cluster of the nodes, for the marker. By default C(cluster_name).
+    description:
+      - The cluster of the nodes, for the marker, and to tell cards of other clusters by. By default C(cluster_name).
     type: str
     default: ""
   verify:
@@ -106,7 +110,8 @@ options:
     choices: [signatures, all]
     default: signatures
   force:
-    description: Overwrite the card of a node that has its machine config, and one that is marked for another node.
+    description:
+      - Overwrite the card of a node that has its machine config, and one that is marked for another node or cluster.
     type: bool
     default: false
   unmount:
@@ -121,9 +126,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have the image on the card in the reader
+- name: Have the image
+  homelab.talos.image:
+  register: __image
+
+- name: Have it on the card in the reader
   homelab.talos.sd_card:
-    image: ~/.homelab/homelab/images/metal-arm64.raw.zst
+    image: "{{ __image.path }}"
+    sha256: "{{ __image.sha256 }}"
+    version: "{{ __image.version }}"
+    schematic: "{{ __image.schematic_id }}"
     cards:
       - device: /dev/mmcblk0
         node: talos-w1
@@ -213,7 +225,7 @@ def work(module: CardModule) -> dict[str, t.Any]:
     with Watch(given["progress_dir"] or "") as watch:
         cards = Cards(asked, rules, watch)
         if given["state"] == "absent":
-            cards.absent(given["wipe"] == "all", module.check_mode)
+            cards.absent(given["wipe"] == "all", module.check_mode, given["cluster"])
         else:
             marker = Marker(
                 cluster=given["cluster"],

@@ -158,7 +158,7 @@ class Workbench:
     def absent(self, card: Loop, *, everything: bool = False, check_mode: bool = False, **rules: t.Any) -> Card:
         with Watch() as watch:
             work = Cards([card.asked()], Rules(**rules), watch)
-            work.absent(everything, check_mode)
+            work.absent(everything, check_mode, "homelab")
         return work.all[0]
 
     def close(self) -> None:

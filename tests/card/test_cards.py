@@ -239,7 +239,7 @@ def test_the_card_of_a_node_is_left_alone(bench: Workbench, image: Image) -> Non
     loop.require_image(image)
 
 
-def test_a_card_for_another_node_is_left_alone(bench: Workbench, image: Image) -> None:
+def test_a_card_for_another_node_is_left_alone(bench: Workbench, image: Image, other_image: Image) -> None:
     loop = bench.card()
     bench.present(image.zst, loop)
     before = seen(loop)
@@ -248,6 +248,17 @@ def test_a_card_for_another_node_is_left_alone(bench: Workbench, image: Image) -
     [card] = bench.present(image.zst, loop.asked(node="talos-w2"), force=True)
     require_good(card)
     assert loop.state().describe() == "a Talos image for talos-w2 of cluster homelab"
+    before = seen(loop)
+    nobodys, others = loop.asked(node=""), Marker(cluster="lab")
+    for check_mode in (True, False):
+        [card] = bench.present(other_image.zst, nobodys, check_mode=check_mode)
+        require_refused(card, loop, "talos-w2 of cluster homelab", "no node is named", "force", before=before)
+        [card] = bench.present(other_image.zst, loop.asked(node="talos-w2"), marker=others, check_mode=check_mode)
+        require_refused(card, loop, "of cluster homelab", "talos-w2 of cluster lab", "force", before=before)
+    require_refused(bench.absent(loop), loop, "talos-w2", NODE, "force", before=before)
+    require_good(*bench.present(other_image.zst, nobodys, force=True))
+    # And now it is nobody's.
+    require_good(*bench.present(image.zst, loop))
 
 
 def test_check_mode_writes_nothing_and_tells_the_same(bench: Workbench, image: Image) -> None:
@@ -429,8 +440,10 @@ def test_a_card_that_is_swapped_under_a_kernel_that_does_not_count(
             cards = Cards([loop.asked()], Rules(force=force), watch)
             admit = cards.admit
 
-            def swap(*arguments: t.Any, admit: t.Callable[..., None] = admit, loop: Loop = loop) -> None:
-                admit(*arguments)
+            def swap(
+                *arguments: t.Any, admit: t.Callable[..., None] = admit, loop: Loop = loop, **named: t.Any
+            ) -> None:
+                admit(*arguments, **named)
                 # The reader, its number and the size stay the same.
                 loop.put(0, image.content)
                 talos_image.provision(loop.file, image.geometry)

@@ -94,7 +94,7 @@ def test_a_controller_that_is_gone_stops_the_writer(bench: Workbench, image: Ima
         watch.check = slowly  # type: ignore[method-assign]
         if how == "removed":
             threading.Thread(target=lambda: (begun.wait(), lease.unlink())).start()
-        cards.present(str(image.zst), Marker(), False)
+        cards.present(str(image.zst), Marker(cluster="homelab"), False)
     said = {"lease": "the controller was not heard of", "removed": "stopped by the controller"}[how]
     assert said in str(cards.all[0].error)
     assert "has no boot block" in str(cards.all[0].error)
