@@ -11,6 +11,7 @@ file ``lease``. So a controller that was interrupted, or lost its line, ends the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,8 @@ from ._errors import TalosError
 
 PROGRESS = "progress.json"
 LEASE = "lease"
+# A line in this file that changes all the time says that the work goes on, also while there is no progress.
+ALIVE = "alive"
 # A file of this name, with this word in it, says that the work is over.
 ENDED = "ended"
 # How long work goes on that nobody asks about, in seconds.
@@ -75,7 +78,9 @@ class Watch:
     def _keep_lease(self) -> None:
         """Not by the age of the file: the clock of a Raspberry Pi may jump."""
         path, seen, renewed = os.path.join(self._folder, LEASE), -1, time.monotonic()
+        signs = itertools.count()
         while not self._ended.wait(_INTERVAL):
+            self._put(ALIVE, f"{ALIVE} {next(signs)}")
             try:
                 touched = os.stat(path).st_mtime_ns
             except OSError:

@@ -18,7 +18,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.utils.display import Display
 
-from ..module_utils._progress import ENDED, LEASE, LEASE_SECONDS, PROGRESS
+from ..module_utils._progress import ALIVE, ENDED, LEASE, LEASE_SECONDS, PROGRESS
 from ._cluster_action import ClusterAction
 
 display = Display()
@@ -29,6 +29,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _SHOW_SECONDS = 5.0
 # Should a module have been killed, so that it could not tell its end.
 _ASK_SECONDS = 20.0
+# Without a sign of life for so long, and without a result, the module and its wrapper were killed.
+_SILENCE_SECONDS = 3 * LEASE_SECONDS
 # What the async wrapper kills; the module ends by its lease long before.
 _TIME_LIMIT = 7 * 24 * 3600
 
@@ -36,7 +38,26 @@ _OF_THE_JOB = frozenset(
     {"ansible_job_id", "results_file", "started", "stdout", "stderr", "stdout_lines", "stderr_lines"}
 )
 
+_GONE = "gone"
+
 Progress = dict[str, t.Any]
+_T = t.TypeVar("_T")
+
+
+class _Look(t.NamedTuple):
+    """What was in the module's folder: its last ``sign`` of life, whether it ``ended``, what it told last.
+
+    Where the folder is ``gone``, a module that still runs ends by itself.
+    """
+
+    sign: str
+    gone: bool
+    ended: bool
+    progress: Progress
+
+    @property
+    def over(self) -> bool:
+        return self.gone or self.ended
 
 
 class ProgressAction(ClusterAction):
@@ -77,34 +98,57 @@ class ProgressAction(ClusterAction):
         return not wrap_async and super()._is_pipelining_enabled(module_style, wrap_async)
 
     def _wait(self, folder: str, results_file: str) -> dict[str, t.Any]:
-        pause, shown, asked = _FIRST_PAUSE, time.monotonic(), time.monotonic()
+        pause, sign = _FIRST_PAUSE, ""
+        shown = asked = heard = time.monotonic()
         while True:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-            ended, progress = self._look(folder)
-            if ended or time.monotonic() - asked > _ASK_SECONDS:
+            look = self._look(folder)
+            if look.sign != sign:
+                sign, heard = look.sign, time.monotonic()
+            if look.over or time.monotonic() - asked > _ASK_SECONDS:
                 asked = time.monotonic()
                 result = self._ask(results_file)
                 if result.pop("finished"):
                     return {name: value for name, value in result.items() if name not in _OF_THE_JOB}
-            if progress and time.monotonic() - shown > _SHOW_SECONDS:
+                if time.monotonic() - heard > _SILENCE_SECONDS:
+                    raise self._silent(look)
+            if look.progress and time.monotonic() - shown > _SHOW_SECONDS:
                 shown = time.monotonic()
-                self._show(progress)
+                self._show(look.progress)
 
-    def _look(self, folder: str) -> tuple[bool, Progress]:
-        """Renew the lease; whether the module said that it ends, and what it told last."""
-        command = f"cd {shlex.quote(folder)} && touch {LEASE} && cat {PROGRESS} {ENDED} 2>/dev/null || :"
-        lines = self._patiently(command).splitlines()
+    def _look(self, folder: str) -> _Look:
+        """Renew the lease, and see what the module left."""
+        files = f"cat {ALIVE} {PROGRESS} {ENDED} 2>/dev/null"
+        command = f"if cd {shlex.quote(folder)} 2>/dev/null; then touch {LEASE}; {files} || :; else echo {_GONE}; fi"
+        lines = self._patiently(lambda: self._shell(command)).splitlines()
         told = next((line for line in lines if line.startswith("{")), "{}")
-        return ENDED in lines, json.loads(told)
+        return _Look(
+            sign=next((line for line in lines if line.startswith(f"{ALIVE} ")), ""),
+            gone=_GONE in lines,
+            ended=ENDED in lines,
+            progress=json.loads(told),
+        )
+
+    def _silent(self, look: _Look) -> AnsibleActionFail:
+        cause = "the folder of its progress is gone" if look.gone else "there was no sign of life"
+        return AnsibleActionFail(
+            f"{self.module_name} left no result, and {cause} for {_SILENCE_SECONDS:.0f} s: it was killed on "
+            f"{self._variables['inventory_hostname']}, as by a lack of memory or a restart. Run again."
+        )
 
     def _ask(self, results_file: str) -> dict[str, t.Any]:
         """Whether the module is ``finished``, and its result then."""
         async_dir, _slash, job = results_file.rpartition("/")
         arguments: dict[str, t.Any] = {"jid": job, "_async_dir": async_dir}
-        result: dict[str, t.Any] = self._execute_module(
-            module_name="ansible.legacy.async_status", module_args=arguments, task_vars=self._variables
+        result: dict[str, t.Any] = self._patiently(
+            lambda: self._execute_module(
+                module_name="ansible.legacy.async_status", module_args=arguments, task_vars=self._variables
+            )
         )
+        if "finished" not in result:
+            said = result.get("msg") or result.get("module_stderr") or "no answer"
+            raise AnsibleActionFail(f"what became of {self.module_name} cannot be had from the host: {said}")
         return result
 
     def _show(self, progress: Progress) -> None:
@@ -114,12 +158,12 @@ class ProgressAction(ClusterAction):
 
     # --- the host's shell
 
-    def _patiently(self, command: str) -> str:
+    def _patiently(self, call: t.Callable[[], _T]) -> _T:
         """A connection that breaks is tried again for as long as the lease lasts."""
         lost = time.monotonic()
         while True:
             try:
-                return self._shell(command)
+                return call()
             except AnsibleConnectionFailure:
                 if time.monotonic() - lost > LEASE_SECONDS:
                     raise
