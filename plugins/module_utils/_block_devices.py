@@ -104,7 +104,7 @@ class Machine:
 
         Touches nothing: the path is not opened.
         """
-        disk = self._by_path(device) if device else self._by_identity(identity)
+        disk = self.at(device) if device else self._by_identity(identity)
         if identity and disk.identity != identity:
             seen = disk.identity or "none that could be told from another's"
             raise WrongIdentity(f"{disk.path}: its identity is {seen}, and {identity} is declared")
@@ -112,7 +112,8 @@ class Machine:
             raise NoSuchDevice(f"{disk.path}: there is no card in the reader", remedy="Put the card in and run again")
         return disk
 
-    def _by_path(self, device: str) -> Disk:
+    def at(self, device: str) -> Disk:
+        """The disk of this path, with a medium or without one. Raises DeviceError."""
         path = os.path.realpath(device)
         try:
             seen = os.stat(path)

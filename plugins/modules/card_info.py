@@ -64,7 +64,7 @@ cards:
   elements: dict
   contains:
     device:
-      description: The path of the whole disk.
+      description: The path of the whole disk; as in O(devices) where that is none.
       type: str
       sample: /dev/mmcblk0
     identity:
@@ -75,7 +75,7 @@ cards:
       type: str
       sample: mmc:035344534c31364780e8a1b2c30141a7
     bus:
-      description: V(mmc), V(usb), V(loop), or V(disk) for all others.
+      description: V(mmc), V(usb), V(loop), or V(disk) for all others; empty for what is no disk.
       type: str
     model:
       description: How it calls itself.
@@ -103,7 +103,7 @@ cards:
       description:
         - V(empty), V(image) (with O(image) or O(sha256) V(this_image) or V(another_image)), V(node) for the card of a
           node that has its machine config, V(unfinished) where writing was interrupted, V(other), V(none) for a reader
-          without a card, or V(unreadable).
+          without a card, or V(unreadable), also for what is no disk.
       type: str
     description:
       description: The same in words.
@@ -139,12 +139,14 @@ failure:
 
 import typing as t
 
-from ..module_utils._block_devices import Disk, Machine
+from ..module_utils._block_devices import DeviceError, Disk, Machine
 from ..module_utils._card_image import require_sha256
 from ..module_utils._card_marker import Marker
 from ..module_utils._card_module import CardModule
 from ..module_utils._card_state import NONE, UNREADABLE, CardState, look
 from ..module_utils._errors import TalosError
+
+_NO_DISK = Disk("", "", "", "", "", "", 0, 0, removable=False, read_only=False, diskseq=0)
 
 
 def work(module: CardModule) -> dict[str, t.Any]:
@@ -153,15 +155,30 @@ def work(module: CardModule) -> dict[str, t.Any]:
     if module.params["image"] and not sha256:
         sha256 = require_sha256(module.params["image"], "")
     named = module.params["devices"]
-    disks = [machine.find(path, "") for path in named] if named else machine.readers()
-    return {"changed": False, "cards": [_told(machine, disk, sha256) for disk in disks]}
+    if named:
+        cards = [_told_of_path(machine, path, sha256) for path in named]
+    else:
+        cards = [_told(machine, disk, sha256) for disk in machine.readers()]
+    return {"changed": False, "cards": cards}
+
+
+def _told_of_path(machine: Machine, path: str, sha256: str) -> dict[str, t.Any]:
+    """A path that is no disk is a row, too: the others are told."""
+    try:
+        disk = machine.at(path)
+    except DeviceError as error:
+        return _row(_NO_DISK, path, (), CardState(UNREADABLE, words=str(error)))
+    return _told(machine, disk, sha256)
 
 
 def _told(machine: Machine, disk: Disk, sha256: str) -> dict[str, t.Any]:
-    state = _state(disk, sha256)
+    return _row(disk, disk.path, machine.use(disk).described(), _state(disk, sha256))
+
+
+def _row(disk: Disk, path: str, in_use: t.Sequence[str], state: CardState) -> dict[str, t.Any]:
     marker = state.marker or Marker()
     return {
-        "device": disk.path,
+        "device": path,
         "identity": disk.identity,
         "bus": disk.bus,
         "model": disk.model,
@@ -170,7 +187,7 @@ def _told(machine: Machine, disk: Disk, sha256: str) -> dict[str, t.Any]:
         "removable": disk.removable,
         "read_only": disk.read_only,
         "diskseq": disk.diskseq,
-        "in_use": machine.use(disk).described(),
+        "in_use": list(in_use),
         "content": state.content,
         "description": state.describe(),
         "node": marker.node,

@@ -182,7 +182,7 @@ def test_a_path_must_be_a_whole_disk(tree: Tree) -> None:
 def test_another_identity_than_the_declared_one(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     usb(tree)
     machine = tree.machine
-    monkeypatch.setattr(machine, "_by_path", lambda path: machine.disk(os.path.basename(path)))
+    monkeypatch.setattr(machine, "at", lambda path: machine.disk(os.path.basename(path)))
     with pytest.raises(WrongIdentity, match=r"usb:A1:0:.* and usb:B2:0:8 is declared"):
         machine.find("/dev/sdb", "usb:B2:0:8")
 
