@@ -143,15 +143,6 @@ class Content:
             self._free.put(Buffer())
 
     @property
-    def digest(self) -> str:
-        """Of the whole image, once it is read."""
-        whole = hashlib.sha256(self.image.head)
-        for block in sorted(self.digests):
-            whole.update(block.to_bytes(8, "little") + self.digests[block])
-        whole.update(self.tail_view)
-        return whole.hexdigest()
-
-    @property
     def tail_view(self) -> memoryview:
         return self.tail.view[: self.image.size - self.image.tail]
 

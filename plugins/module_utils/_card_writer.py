@@ -398,7 +398,6 @@ class Writing(CardWork):
             self._marker,
             finished=True,
             size=self._image.size,
-            content=self._content.digest,
             entries_crc=self._image.table.entries_crc,
             samples=tuple((block, card_marker.short(digests[block].hex())) for block in self._samples()),
         )

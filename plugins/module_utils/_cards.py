@@ -137,7 +137,7 @@ class Cards:
 
     def admit(self, image: Outline | None = None, sha256: str = "", cluster: str = "") -> None:
         """Look at each card, and refuse what must not be written. Opens nothing for writing."""
-        for card in self.all:
+        for card in self.good:
             card.guarded(self._admit, card, image, sha256, cluster)
         paths = [card.path for card in self.good]
         for card in self.good:
@@ -209,6 +209,8 @@ class Cards:
         expected = marker.image.lower()
         known = expected or require_sha256(path, "")
         marker = dataclasses.replace(marker, image=known, size=image.size)
+        for card in self.all:
+            card.guarded(self._marker_of(card, marker).require_fits)
         self.admit(image, known, marker.cluster)
         due = [card for card in self.good if not self._holds(card, marker)]
         compared = [card for card in self.good if card not in due] if self._rules.full_check else []

@@ -320,6 +320,13 @@ def test_what_is_no_card_unless_its_identity_is_declared(bench: Workbench, image
     require_good(*bench.present(image.zst, Asked(identity=loop.identity)))
 
 
+def test_words_that_do_not_fit_into_the_marker(bench: Workbench, image: Image) -> None:
+    loop = bench.card()
+    before = seen(loop)
+    [card] = bench.present(image.zst, loop.asked(node="n" * 2000))
+    require_refused(card, loop, "do not fit into a card's marker", "Shorten", before=before)
+
+
 def test_the_disk_that_this_machine_runs_from(bench: Workbench, image: Image) -> None:
     machine = Machine()
     system = [disk for disk in machine.disks() if machine.use(disk).system]
@@ -563,6 +570,21 @@ def test_the_modules_in_a_playbook(bench: Workbench, image: Image) -> None:
     assert play.run(("sd_card", wrong)).rc == 2
     assert "expected sha256 0000" in play.output
     assert "Traceback" not in play.output
+
+
+def test_card_info_tells_of_the_others_where_one_is_no_disk(bench: Workbench, tmp_path: Path) -> None:
+    loop = bench.card(content=b"mine")
+    play = Play(bench.folder)
+    none = str(tmp_path / "none")
+    assert play.run(("card_info", {"devices": [none, loop.device, "/dev/null"]})).rc == 0, play.output
+    rows = play.results[0]["cards"]
+    assert [(row["device"], row["content"]) for row in rows] == [
+        (none, "unreadable"),
+        (loop.device, "other"),
+        ("/dev/null", "unreadable"),
+    ]
+    assert "No such file" in rows[0]["description"]
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
 
 
 @pytest.mark.parametrize("form", ["zst", "xz"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import random
+import zlib
 
 import pytest
 
@@ -25,7 +26,6 @@ MARKER = Marker(
     schematic="b" * 64,
     finished=True,
     size=2246 << 20,
-    content="c" * 64,
     entries_crc=0xFFFFFFFF,
     samples=tuple((35_000 + number, "d" * 16) for number in range(64)),
 )
@@ -92,6 +92,55 @@ def test_a_marker_with_any_wrong_byte_is_none() -> None:
         assert card_marker.find(bytes(card_marker.OFFSET) + bytes(broken)) is None, place
     assert card_marker.find(bytes(HEAD)) is None
     assert card_marker.find(bytes(card_marker.OFFSET) + packed[:-1]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[1, 2]",
+        b'"homelab"',
+        b"null",
+        b"{",
+        b"\xff",
+        b'{"size": "x"}',
+        b'{"size": true}',
+        b'{"size": -1}',
+        b'{"node": ["a"]}',
+        b'{"finished": 1}',
+        b'{"entries_crc": null}',
+        b'{"samples": 5}',
+        b'{"samples": ["ab"]}',
+        b'{"samples": [[1]]}',
+        b'{"samples": [["1", "a"]]}',
+        b'{"samples": [[-1, "a"]]}',
+    ],
+)
+def test_a_marker_that_says_what_none_of_ours_says_is_none(text: bytes) -> None:
+    assert card_marker.find(marker_of(text)) is None
+
+
+def test_a_marker_of_a_newer_version_may_say_more() -> None:
+    assert card_marker.find(marker_of(b'{"node": "talos-cp", "colour": ["red"]}')) == Marker(node="talos-cp")
+
+
+def marker_of(text: bytes) -> bytes:
+    """The begin of a card with this text where a marker has its own."""
+    packed = card_marker._PREFIX.pack(card_marker._MAGIC, len(text), zlib.crc32(text)) + text
+    return bytes(card_marker.OFFSET) + packed.ljust(card_marker.SIZE, b"\0")
+
+
+def test_whether_a_marker_will_fit_is_known_before_its_samples_are() -> None:
+    node = "n"
+    while True:
+        words = Marker(node=node, cluster="homelab", image="a" * 64, version="1.14.2", schematic="b" * 64, size=1 << 40)
+        try:
+            words.require_fits()
+        except card_marker.TooLong:
+            break
+        full = dataclasses.replace(MARKER, node=node, size=1 << 40)
+        assert len(full.pack()) == card_marker.SIZE
+        node += "n" * 50
+    assert len(node) > 253
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 3600])
