@@ -128,7 +128,10 @@ def _sample(device: Device, block: int, buffer: Buffer) -> str:
 
 
 def signature_ranges(disk: Disk, device: Device) -> t.Iterator[tuple[int, int]]:
-    """Offset and length of where tables and file systems have their signs: the ends of the disk and its partitions."""
+    """Offset and length of where tables and file systems have their signs: the ends of the disk and its partitions.
+
+    In whole sectors of the disk, for which the table on it need not be made.
+    """
     buffer = Buffer()
     table = gpt.primary(_read(device, buffer, 0, min(BLOCK, disk.size)))
     parts = [(each.first * table.sector, (each.last + 1) * table.sector) for each in table.partitions] if table else []
@@ -136,4 +139,10 @@ def signature_ranges(disk: Disk, device: Device) -> t.Iterator[tuple[int, int]]:
         end = min(end, disk.size)
         for first in (begin, max(begin, end - _LOOKED_AT)):
             if first < end:
-                yield first, min(_LOOKED_AT, end - first)
+                yield _whole_sectors(first, min(first + _LOOKED_AT, end), disk)
+
+
+def _whole_sectors(begin: int, end: int, disk: Disk) -> tuple[int, int]:
+    first = begin // disk.sector * disk.sector
+    last = min(-(-end // disk.sector) * disk.sector, disk.size)
+    return first, last - first

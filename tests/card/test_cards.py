@@ -291,6 +291,19 @@ def test_absent(bench: Workbench, image: Image, everything: bool) -> None:
     assert not bench.absent(loop, everything=everything).changed
 
 
+def test_a_card_whose_table_was_made_for_smaller_sectors_is_emptied(bench: Workbench, image: Image) -> None:
+    odd = Geometry(efi=1, boot=2, slack=1)
+    parts = [dataclasses.replace(part, first=part.first + SECTOR) for part in odd.partitions]
+    loop = bench.card(48 * MIB, "--sector-size", "4096")
+    with loop.file.open("r+b") as file:
+        talos_image.write_gpt(file, parts, 48 * MIB)
+    run("blockdev", "--flushbufs", loop.device)
+    card = bench.absent(loop)
+    require_good(card)
+    assert card.changed
+    assert loop.state().content == card_state.EMPTY
+
+
 # --- what is refused
 
 
