@@ -20,9 +20,11 @@ import fcntl
 import hashlib
 import http.client
 import os
+import queue
 import re
 import socket
 import ssl
+import threading
 import time
 import typing as t
 import urllib.error
@@ -39,10 +41,13 @@ _PROGRESS = 4 * 1024 * 1024
 _PASSING_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_PAUSE = 30.0
 _LOCK_PAUSE = 0.5
+# While nothing comes, it is asked so often whether the download is still wanted.
+_CHECK_PAUSE = 0.5
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 # Gets the bytes that are there of a download, and those of the whole, 0 where that is not known; may raise to end it.
+# Called while nothing comes, too.
 Progress = t.Callable[[int, int], object]
 
 
@@ -323,6 +328,7 @@ class Fetcher:
         self._network = network
         self._progress = progress
         self._made: urllib.request.OpenerDirector | None = None
+        self._waiting = False
 
     def text(self, url: str) -> str:
         """A small file as text, through the mirror where there is one."""
@@ -368,6 +374,7 @@ class Fetcher:
         best = progress()
         while True:
             wish, missing = 0.0, False
+            self._progress(progress(), 0)
             try:
                 return attempt()
             except urllib.error.HTTPError as error:
@@ -391,12 +398,51 @@ class Fetcher:
                 if passing and progress():
                     raise Interrupted(cause)
                 raise DownloadError(cause, remedy=self._network.remedy)
-            time.sleep(min(max(pause, wish), _LONGEST_PAUSE))
+            self._sleep(min(max(pause, wish), _LONGEST_PAUSE), progress())
             left, pause = left - 1, pause * 2
 
+    def _sleep(self, seconds: float, done: int) -> None:
+        while seconds > 0:
+            time.sleep(min(seconds, _CHECK_PAUSE))
+            seconds -= _CHECK_PAUSE
+            self._progress(done, 0)
+
+    def _answer(self, call: t.Callable[[], _T], done: int = 0, size: int = 0) -> _T:
+        """Of a call that waits for the server. Where the progress raises meanwhile, the call is left to itself."""
+        answers: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put((call(), None))
+            except BaseException as error:
+                answers.put((None, error))
+
+        threading.Thread(target=ask, daemon=True).start()
+        self._waiting = True
+        while True:
+            try:
+                answer, error = answers.get(timeout=_CHECK_PAUSE)
+            except queue.Empty:
+                self._progress(done, size)
+                continue
+            self._waiting = False
+            if error is not None:
+                raise error
+            return t.cast("_T", answer)
+
+    @contextlib.contextmanager
+    def _closing(self, response: http.client.HTTPResponse) -> t.Iterator[None]:
+        try:
+            yield
+        finally:
+            # A read that was left to itself would hold this up until the server sends something.
+            if not self._waiting:
+                response.close()
+
     def _small(self, source: str, body: bytes | None, kind: str) -> bytes:
-        with self._open(source, 0, body, {"Content-Type": kind} if kind else {}) as response:
-            content: bytes = response.read(_TEXT_LIMIT + 1)
+        response = self._open(source, 0, body, {"Content-Type": kind} if kind else {})
+        with self._closing(response):
+            content: bytes = self._answer(lambda: response.read(_TEXT_LIMIT + 1))
             if len(content) > _TEXT_LIMIT:
                 raise WrongContent(f"{source} is larger than any checksum file")
             whole = response.headers.get("Content-Length", "")
@@ -418,7 +464,7 @@ class Fetcher:
                 return
             os.unlink(part)
             offset, response = 0, self._open(source, 0)
-        with response:
+        with self._closing(response):
             if response.status != 206 or not _starts_at(response, offset):
                 offset = 0
             rest = response.headers.get("Content-Length", "")
@@ -433,7 +479,7 @@ class Fetcher:
             with open(part, "ab", buffering=0) as file:
                 file.truncate(offset)
                 while True:
-                    chunk, whole_chunk = _read(response)
+                    chunk, whole_chunk = self._answer(lambda: _read(response), offset, whole or 0)
                     _write_all(file, chunk)
                     offset += len(chunk)
                     self._progress(offset, whole or 0)
@@ -458,7 +504,10 @@ class Fetcher:
         request = urllib.request.Request(source, body, headers)  # noqa: S310
         if offset:
             request.add_header("Range", f"bytes={offset}-")
-        response: http.client.HTTPResponse = self._opener().open(request, timeout=self._network.timeout)
+        opener = self._opener()
+        response: http.client.HTTPResponse = self._answer(
+            lambda: opener.open(request, timeout=self._network.timeout), offset
+        )
         return response
 
     def _opener(self) -> urllib.request.OpenerDirector:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import concurrent.futures
 import datetime
 import ipaddress
+import socket
 import ssl
+import threading
+import time
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,7 +244,7 @@ def test_a_server_that_asks_for_patience_gets_it(
         URL, Fault(status=429, headers={"Retry-After": "7"}), Fault(status=503, headers={"Retry-After": "9999"})
     )
     cache_of(mirror, tmp_path, retries=2).get(URL, WANTED)
-    assert pauses == [7.0, 30.0]
+    assert sum(pauses) == 37
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +267,44 @@ def test_a_server_that_hangs(mirror: Mirror, tmp_path: Path) -> None:
     mirror.fail(URL + "2", Fault(hang=2))
     with pytest.raises(DownloadError, match="no answer in time"):
         cache_of(mirror, tmp_path, timeout=0.3).get(URL + "2", WANTED)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123", b"HTTP/1.1 503 No\r\nRetry-After: 30\r\n\r\n"],
+    ids=["no answer", "half an answer", "a pause"],
+)
+def test_a_download_that_nobody_wants_any_more_ends_though_nothing_comes(tmp_path: Path, answer: bytes) -> None:
+    class Unwanted(Exception):
+        pass
+
+    def progress(_done: int, _size: int) -> None:
+        if time.monotonic() > said[0] + 1:
+            raise Unwanted
+
+    # Until the server has said all that it says, it is wanted.
+    said = [float("inf")]
+    done = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        connection, _address = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+            said[0] = time.monotonic()
+            done.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, args=(listening,), daemon=True)
+        server.start()
+        network = Network("tool_", mirror=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=600)
+        began = time.monotonic()
+        with pytest.raises(Unwanted):
+            Cache(str(tmp_path), network, progress=progress).get(URL, WANTED)
+        # Long before the pause or the timeout is over.
+        assert time.monotonic() - began < 25
+        done.set()
+        server.join()
 
 
 # --- space
