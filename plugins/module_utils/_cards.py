@@ -15,7 +15,7 @@ import typing as t
 
 from . import _card_state as card_state
 from ._block_devices import DeviceError, Disk, Machine
-from ._card_image import Content, Outline, Reader, outline, require_sha256
+from ._card_image import Content, Outline, Range, Reader, outline, require_sha256
 from ._card_marker import Marker
 from ._card_state import CardState
 from ._card_writer import CardWork, Comparison, Differs, Wipe, Writing
@@ -271,34 +271,45 @@ class Cards:
     def absent(self, everything: bool, check_mode: bool, cluster: str = "") -> None:
         """Let the cards be empty: without signs of tables and file systems, or without any byte."""
         self.admit(cluster=cluster)
-        for card in self.good:
-            card.guarded(self._wipe, card, everything, check_mode)
+        ranges = {card: self._ranges_of(card, everything) for card in self.good}
+        due = self._not_empty(ranges)
+        for card in due:
+            card.changed = True
+        if not check_mode:
+            self._erase(due, ranges)
         for card in self.good:
             card.after = CardState(card_state.EMPTY).describe()
 
-    def _wipe(self, card: Card, everything: bool, check_mode: bool) -> None:
+    @staticmethod
+    def _ranges_of(card: Card, everything: bool) -> list[Range]:
+        """What is to be zeros; nothing where the card cannot be read, which is its error."""
         disk = _disk(card)
         if everything:
-            ranges = [(0, disk.size)]
-        else:
+            return [(0, disk.size)]
+        try:
             with Device.open(disk, write=False) as device:
-                ranges = list(card_state.signature_ranges(disk, device))
-        size = sum(length for _offset, length in ranges)
+                return list(card_state.signature_ranges(disk, device))
+        except TalosError as error:
+            card.error = error
+            return []
 
-        def feed(readers: t.Sequence[Reader]) -> None:
-            for reader in readers:
-                for offset, length in ranges:
-                    reader.zeros(offset, length)
-                reader.end(None)
+    def _not_empty(self, ranges: t.Mapping[Card, list[Range]]) -> list[Card]:
+        cards = [card for card in ranges if not card.error]
+        for card in cards:
+            card.work = Comparison(_disk(card), self._watch, _length(ranges[card]))
+        self._carry_out(cards, _zeros_of(cards, ranges))
+        return [card for card in cards if self._is_different(card)]
 
-        card.work = Comparison(disk, self._watch, size)
-        self._carry_out([card], feed)
-        card.changed = self._is_different(card)
-        if card.changed and not check_mode:
-            _unmount(card.mounts)
-            card.work = Wipe(disk, self._watch, size)
+    def _erase(self, due: list[Card], ranges: t.Mapping[Card, list[Range]]) -> None:
+        for card in due:
+            card.changed = False
+            card.guarded(_unmount, card.mounts)
+        due = [card for card in due if not card.error]
+        for card in due:
+            card.work = Wipe(_disk(card), self._watch, _length(ranges[card]))
             card.work.admit = self._require_unswapped(card)
-            self._carry_out([card], feed)
+        self._carry_out(due, _zeros_of(due, ranges))
+        for card in due:
             card.changed = card.bytes_written > 0
 
     # --- the work
@@ -336,6 +347,23 @@ class Cards:
             if card.work
         ]
         return {"seconds": time.monotonic() - self._started, "cards": told}
+
+
+def _length(ranges: t.Sequence[Range]) -> int:
+    return sum(length for _offset, length in ranges)
+
+
+def _zeros_of(cards: t.Sequence[Card], ranges: t.Mapping[Card, list[Range]]) -> Feed:
+    """To the work of each card its own."""
+
+    def feed(_readers: t.Sequence[Reader]) -> None:
+        for card in cards:
+            work = t.cast("CardWork", card.work)
+            for offset, length in ranges[card]:
+                work.zeros(offset, length)
+            work.end(None)
+
+    return feed
 
 
 def _disk(card: Card) -> Disk:

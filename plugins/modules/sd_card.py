@@ -105,7 +105,8 @@ options:
     description:
       - For O(state=absent).
       - V(signatures) - the first and the last MiB of the card and of its partitions are erased.
-      - V(all) - every byte is. So are the secrets of a node in them.
+      - V(all) - every byte that the card shows is. So are the secrets of a node in them, but for copies in blocks that
+        the card itself put out of use or holds in reserve, which nothing but its destruction takes away.
     type: str
     choices: [signatures, all]
     default: signatures

@@ -291,6 +291,28 @@ def test_absent(bench: Workbench, image: Image, everything: bool) -> None:
     assert not bench.absent(loop, everything=everything).changed
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_several_cards_are_emptied_at_the_same_time(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    loops = [bench.card(8 * MIB, fill=True), bench.card(8 * MIB), bench.card(8 * MIB, fill=True)]
+    at_once: list[int] = []
+    with Watch() as watch:
+        cards = Cards([*(loop.asked() for loop in loops), Asked(device="/dev/null")], Rules(), watch)
+        carry_out = cards._carry_out
+
+        def counted(works: t.Sequence[Card], feed: t.Any) -> None:
+            at_once.append(len(works))
+            carry_out(works, feed)
+
+        monkeypatch.setattr(cards, "_carry_out", counted)
+        cards.absent(True, check_mode)
+    assert at_once == ([3] if check_mode else [3, 2])
+    assert [card.changed for card in cards.all] == [True, False, True, False]
+    assert [bool(card.error) for card in cards.all] == [False, False, False, True]
+    assert [any(loop.content) for loop in loops] == [check_mode, False, check_mode]
+
+
 def test_a_card_whose_table_was_made_for_smaller_sectors_is_emptied(bench: Workbench, image: Image) -> None:
     odd = Geometry(efi=1, boot=2, slack=1)
     parts = [dataclasses.replace(part, first=part.first + SECTOR) for part in odd.partitions]
