@@ -11,6 +11,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import TalosError
+from ._tool_table import is_hash
 
 
 class CardModule:
@@ -20,6 +21,14 @@ class CardModule:
         self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
         self.params: dict[str, t.Any] = self.ansible.params
         self.check_mode: bool = self.ansible.check_mode
+
+    @property
+    def sha256(self) -> str:
+        """The option of this name, in small letters; empty where it is not given. Raises TalosError."""
+        given = str(self.params["sha256"] or "")
+        if given and not is_hash(given.lower()):
+            raise TalosError(f"sha256 is {given}", remedy="It must be 64 digits of 0 to 9 and a to f")
+        return given.lower()
 
     def run(self, work: t.Callable[[CardModule], t.Mapping[str, t.Any]]) -> t.NoReturn:
         try:

@@ -24,7 +24,8 @@ from ._errors import TalosError
 from ._progress import Stopped, Watch
 
 _TURN = 0.2
-# A card that hangs in the kernel cannot be waited for for ever.
+# How long a stopped run waits for a card that hangs in the kernel. Before the stop there is no limit: the others wait
+# with it, because all share the buffers of the image.
 _LAST_WAIT = 60.0
 
 Feed = t.Callable[[t.Sequence[Reader]], None]

@@ -70,21 +70,21 @@ def of_file(path: str, wanted: Expected) -> ImageFile:
             wanted.require(path)
         except WrongContent as error:
             raise WrongContent(f"{path} is another image: {error.cause}") from error
-    return _described(path)
+    return _described(path, wanted)
 
 
 def cached(image: DiskImage, factory: str, cache: Cache, wanted: Expected) -> ImageFile | None:
     """None where it is to be downloaded. Raises MissingLibrary where that would be of no use."""
     require_library(image.format)
     found = cache.find(image.url(factory), wanted)
-    return _described(found.path) if found else None
+    return _described(found.path, wanted) if found else None
 
 
 def downloaded(image: DiskImage, factory: str, cache: Cache, wanted: Expected) -> ImageFile:
     """Into the cache. Raises DownloadError."""
     make_private(cache.folder)
     try:
-        return _described(cache.download(image.url(factory), wanted).path)
+        return _described(cache.download(image.url(factory), wanted).path, wanted)
     except NotThere as error:
         raise NotThere(
             error.cause,
@@ -108,6 +108,7 @@ def _look_through(path: str, form: str, telling: Telling) -> None:
         raise WrongContent(error.cause) from error
 
 
-def _described(path: str) -> ImageFile:
+def _described(path: str, wanted: Expected) -> ImageFile:
+    """Of a file that is the wanted one."""
     with open_image(path) as opened:
-        return ImageFile(path, sha256_of_file(path), os.path.getsize(path), opened.size)
+        return ImageFile(path, wanted.sha256 or sha256_of_file(path), os.path.getsize(path), opened.size)

@@ -151,7 +151,7 @@ _NO_DISK = Disk("", "", "", "", "", "", 0, 0, removable=False, read_only=False, 
 
 def work(module: CardModule) -> dict[str, t.Any]:
     machine = Machine()
-    sha256 = (module.params["sha256"] or "").lower()
+    sha256 = module.sha256
     if module.params["image"] and not sha256:
         sha256 = require_sha256(module.params["image"], "")
     named = module.params["devices"]

@@ -127,14 +127,12 @@ import typing as t
 
 from ..module_utils._card_module import CardModule
 from ..module_utils._download import Cache, Expected
-from ..module_utils._errors import TalosError
 from ..module_utils._image_factory import DiskImage, declared, register, version_of
 from ..module_utils._image_options import IMAGE_OPTIONS
 from ..module_utils._images import ImageFile, Telling, cached, downloaded, expected, format_of, of_file
 from ..module_utils._network_options import NETWORK_OPTIONS, network_of
 from ..module_utils._progress import Watch
 from ..module_utils._schematic import Schematic
-from ..module_utils._tool_table import is_hash
 
 
 def work(module: CardModule) -> dict[str, t.Any]:
@@ -142,9 +140,7 @@ def work(module: CardModule) -> dict[str, t.Any]:
     identity, schematic = declared(given["schematic"], given["board"])
     form = format_of(given["file"]) if given["file"] else given["format"]
     image = DiskImage(identity, version_of(given["talos_version"]), form)
-    sha256 = given["sha256"] or ""
-    if sha256 and not is_hash(sha256):
-        raise TalosError(f"sha256 is {sha256}", remedy="It must be 64 digits of 0 to 9 and a to f")
+    sha256 = module.sha256
     with Watch(given["progress_dir"] or "") as watch:
         wanted = expected(sha256, form, watch)
         if given["file"]:

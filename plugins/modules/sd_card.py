@@ -12,7 +12,8 @@ short_description: Let SD cards hold a Talos image, or nothing
 version_added: 0.1.0
 description:
   - Makes each card hold the image, checks every byte of it, and marks the card for its node. All cards of a task are
-    written at the same time; one that fails does not stop the others.
+    written at the same time; one that fails does not stop the others. One that hangs without an error holds them up,
+    until its reader gives up or it is pulled out.
   - Changes nothing on a card that holds the image already, by its marker, its partition table and samples. On others it
     writes only what differs, so that an interrupted card is finished.
   - Refuses, before a card is opened for writing, what is no whole disk; what is not removable, such as a hard disk at
@@ -230,7 +231,7 @@ def work(module: CardModule) -> dict[str, t.Any]:
         else:
             marker = Marker(
                 cluster=given["cluster"],
-                image=given["sha256"],
+                image=module.sha256,
                 version=given["version"],
                 schematic=given["schematic"],
             )

@@ -604,6 +604,9 @@ def test_the_modules_in_a_playbook(bench: Workbench, image: Image) -> None:
     wrong = {**plain, "sha256": "0" * 64}
     assert play.run(("sd_card", wrong)).rc == 2
     assert "expected sha256 0000" in play.output
+    for module, options in (("sd_card", plain), ("card_info", {})):
+        assert play.run((module, {**options, "sha256": "0000"})).rc == 2
+        assert "sha256 is 0000. It must be 64 digits" in play.output
     assert "Traceback" not in play.output
 
 
