@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.talos.plugins.module_utils._card_marker import Marker
 from ansible_collections.homelab.talos.plugins.module_utils._card_writer import Counterfeit, NotAsWritten, Writing
 from ansible_collections.homelab.talos.plugins.module_utils._cards import Card
 from ansible_collections.homelab.talos.plugins.module_utils._direct_io import BLOCK, CardError
@@ -238,7 +239,7 @@ def test_ctrl_c_on_the_controller_ends_the_writer(faulty: Faulty, image: Image) 
         wait_for(lambda: is_free(loop), "the writer has ended", 200)
     assert not loop.could_boot
     assert loop.state().content == "unfinished"
-    require_good(*faulty.bench.present(image.zst, loop))
+    require_good(*faulty.bench.present(image.zst, loop, marker=Marker(cluster="home")))
     loop.require_image(image)
 
 
