@@ -19,12 +19,9 @@ import yaml
 
 from ansible_collections.homelab.talos.plugins.module_utils._tool_lock import Key, Lock, parse_lock, render
 from ansible_collections.homelab.talos.plugins.module_utils._tool_table import MACHINES, parse_table
+from tests.tool_mirror import Fault, binary, mirror_of, publish
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.tool_mirror import Fault, binary, mirror_of, publish  # noqa: E402
-
 ARCH = MACHINES[platform.machine()]
 FILES = ROOT / "roles" / "tool" / "files"
 SIZE = 200_000

@@ -500,8 +500,7 @@ class Fetcher:
         self, source: str, offset: int, body: bytes | None = None, more: t.Mapping[str, str] | None = None
     ) -> http.client.HTTPResponse:
         headers = {"User-Agent": "homelab.talos", "Accept-Encoding": "identity", **(more or {})}
-        # place_of lets http and https pass only
-        request = urllib.request.Request(source, body, headers)  # noqa: S310
+        request = urllib.request.Request(source, body, headers)  # noqa: S310 - place_of lets http and https pass only
         if offset:
             request.add_header("Range", f"bytes={offset}-")
         opener = self._opener()

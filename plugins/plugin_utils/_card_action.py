@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 import typing as t
 
@@ -26,8 +27,9 @@ class CardAction(ClusterAction):
         except TalosError as error:
             return {"failed": True, "msg": str(error), "failure": error.as_failure()}
 
+    @abc.abstractmethod
     def on_cards(self) -> dict[str, t.Any]:
-        raise NotImplementedError
+        """The module's result; raises TalosError."""
 
     def records_file(self) -> CardRecordsFile:
         return CardRecordsFile(self.record_path(FILE_NAME))

@@ -9,6 +9,7 @@ is a folder with a lease (see ``_progress`` in module_utils): while we ask, it g
 
 from __future__ import annotations
 
+import abc
 import json
 import shlex
 import sys
@@ -63,9 +64,9 @@ class _Look(t.NamedTuple):
 class ProgressAction(ClusterAction):
     """A module whose options include ``progress_dir``. Subclasses say how progress reads in words."""
 
+    @abc.abstractmethod
     def describe(self, progress: Progress) -> t.Iterable[str]:
         """Lines for what the module told last."""
-        raise NotImplementedError
 
     def call_with_progress(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """The module's result. In check mode nothing takes long, and it is simply called."""

@@ -93,8 +93,7 @@ def _without_status(obj: Object) -> Object:
 def _name(resource: Resource, metadata: Object) -> str:
     name: str = metadata.get("name") or ""
     if not name and metadata.get("generateName"):
-        # Not a secret: Kubernetes makes these names up the same way.
-        name = metadata["generateName"] + "".join(random.choices(_LETTERS, k=5))  # noqa: S311
+        name = metadata["generateName"] + "".join(random.choices(_LETTERS, k=5))  # noqa: S311 - a name, no secret
     return name
 
 
