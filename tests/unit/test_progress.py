@@ -100,6 +100,13 @@ def test_work_shows_that_it_goes_on_though_it_tells_nothing(tmp_path: Path) -> N
 # --- the controller's side, with a clock that runs by its pauses
 
 
+class Downloading(ProgressAction):
+    module_name = "homelab.talos.image"
+
+    def describe(self, progress: dict[str, t.Any]) -> list[str]:
+        return []
+
+
 @dataclass
 class Host:
     """Answers what the shell prints and what async_status says, by the seconds since the begin."""
@@ -116,7 +123,7 @@ class Host:
         self.now += seconds
 
     def wait(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any]:
-        action: t.Any = object.__new__(type("Action", (ProgressAction,), {"module_name": "homelab.talos.image"}))
+        action: t.Any = object.__new__(Downloading)
         action._task_vars = action._variables = {"inventory_hostname": "admin"}
         action._shell = lambda _command: self.files(self.now)
         action._execute_module = lambda **_arguments: dict(self.result(self.now))
