@@ -180,7 +180,10 @@ def sha256_of_file(path: str) -> str:
 
 
 def _sha256_if_there(path: str) -> str:
-    return sha256_of_file(path) if os.path.isfile(path) else ""
+    # One who used it may remove it at any moment.
+    with contextlib.suppress(FileNotFoundError):
+        return sha256_of_file(path) if os.path.isfile(path) else ""
+    return ""
 
 
 def is_full(error: OSError) -> bool:
@@ -249,15 +252,16 @@ class Cache:
         """Also over another file of this name. One process after another, and the next finds what the first got."""
         path = self.path(url)
         part = f"{path}.{expected.label}.part"
-        # Whole, when the disk was full at its installation.
-        if not expected.is_at(part):
+        if not os.path.isfile(part):
             self._require_network(url, path, expected)
             make_folder(os.path.dirname(path))
         with self._alone_in(os.path.dirname(path)):
             found = self.find(url, expected)
             if found:
                 return found
+            # Whole, when the disk was full at its installation.
             if not expected.is_at(part):
+                self._require_network(url, path, expected)
                 self._fetcher.file(url, part, expected)
             if not self._keep:
                 return Fetched(part, passing=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import datetime
+import fcntl
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -396,6 +398,27 @@ def test_those_who_want_the_same_wait_for_one_download(mirror: Mirror, tmp_path:
     assert mirror.asked(URL) == [""]
     assert (0, 0) in waited, "who waits can be ended, too"
     assert (len(CONTENT), len(CONTENT)) in waited
+
+
+def test_another_ones_part_is_looked_at_only_when_it_can_no_longer_vanish(mirror: Mirror, tmp_path: Path) -> None:
+    """It gets its name, and so is gone, when the other one is done: seen with several nodes of one image."""
+    part = tmp_path / f"{PLACE}.new.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT)
+    seen = []
+
+    def inspect(path: str) -> None:
+        seen.append(path)
+        folder = os.open(part.parent, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(folder)
+
+    found = cache_of(mirror, tmp_path).get(URL, Expected(inspect=inspect))
+    assert (found.path, seen) == (str(tmp_path / PLACE), [str(part)])
+    assert mirror.asked(URL) == []
 
 
 # --- the way out
