@@ -6,21 +6,13 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.module_utils.basic import AnsibleModule
-
 from ._errors import TalosError
+from ._host_module import HostModule
 from ._tool_table import is_hash
 
 
-class CardModule:
-    """An AnsibleModule whose ``run`` turns every TalosError into one clear failure."""
-
-    def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
-        self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
-        self.params: dict[str, t.Any] = self.ansible.params
-        self.check_mode: bool = self.ansible.check_mode
+class CardModule(HostModule):
+    """A module about images or cards."""
 
     @property
     def sha256(self) -> str:
@@ -29,12 +21,3 @@ class CardModule:
         if given and not is_hash(given.lower()):
             raise TalosError(f"sha256 is {given}", remedy="It must be 64 digits of 0 to 9 and a to f")
         return given.lower()
-
-    def run(self, work: t.Callable[[CardModule], t.Mapping[str, t.Any]]) -> t.NoReturn:
-        try:
-            result = work(self)
-        except TalosError as error:
-            self.ansible.fail_json(msg=str(error), failure=error.as_failure(), exception=None)
-        if result.get("failed"):
-            self.ansible.fail_json(**result, exception=None)
-        self.ansible.exit_json(**result)

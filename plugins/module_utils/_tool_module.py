@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ._download import Cache
-from ._errors import TalosError
+from ._host_module import HostModule
 from ._network_options import network_of
 from ._tool_choice import Pin
 from ._tools import SHELLS, Installation, Places
@@ -37,20 +35,8 @@ PLACE_OPTIONS: dict[str, t.Any] = {
 }
 
 
-class ToolModule:
-    """An AnsibleModule whose ``run`` turns every TalosError into one clear failure."""
-
-    def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
-        self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
-        self.params: dict[str, t.Any] = self.ansible.params
-        self.check_mode: bool = self.ansible.check_mode
-
-    def run(self, work: t.Callable[[ToolModule], t.Mapping[str, t.Any]]) -> t.NoReturn:
-        try:
-            result = work(self)
-        except TalosError as error:
-            self.ansible.fail_json(msg=str(error), failure=error.as_failure(), exception=None)
-        self.ansible.exit_json(**result)
+class ToolModule(HostModule):
+    """A module about tools."""
 
     def installation(self, pin: Pin) -> Installation:
         given = self.params

@@ -1,0 +1,115 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the homelab.talos collection: it may change without notice.
+"""What the modules for Argo CD share towards Ansible: options, and the clients that they make."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import typing as t
+
+from ._autopilot import Autopilot
+from ._commands import Commands
+from ._git import Account, Address, Git
+from ._host_module import HostModule
+from ._kubectl import Kubectl
+from ._progress import Watch
+from ._workspace import workspace
+from ._yaml import yaml
+
+CLUSTER_OPTIONS: dict[str, t.Any] = {
+    "kubeconfig": {"type": "path", "required": True},
+    "kubectl": {"type": "path", "default": "kubectl"},
+    "namespace": {"type": "str", "default": "argocd"},
+}
+
+REPOSITORY_OPTIONS: dict[str, t.Any] = {
+    "repo_url": {"type": "str", "required": True},
+    "repo_path": {"type": "str", "default": "gitops"},
+    "repo_branch": {"type": "str", "default": ""},
+    "repo_ca_file": {"type": "path"},
+    "git_user": {"type": "str", "default": "git"},
+    "git_token": {"type": "str", "required": True, "no_log": True},
+    "commit_name": {"type": "str", "default": "homelab.talos"},
+    "commit_email": {"type": "str", "default": "homelab.talos@localhost"},
+}
+
+# What of our environment the commands keep: the way out, and nothing that would steer git or kubectl.
+_KEPT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """The clients of one run, all in its workspace ``folder``."""
+
+    folder: str
+    commands: Commands
+    kubectl: Kubectl
+    autopilot: Autopilot
+
+    def git_of(self, account: Account) -> Git:
+        return Git(self.commands, account)
+
+
+class ArgocdModule(HostModule):
+    """A module about Argo CD or its repository."""
+
+    def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
+        super().__init__(argument_spec, **kwargs)
+        if yaml is None:
+            self.ansible.fail_json(
+                msg=f"The admin host's Python lacks PyYAML. Install it there: {sys.executable} -m pip install PyYAML, "
+                "or let ansible_python_interpreter name a Python that has it (role admin makes one)."
+            )
+
+    @property
+    def address(self) -> Address:
+        """Raises BadAddress."""
+        given = self.params
+        ca_file = os.path.abspath(given["repo_ca_file"]) if given["repo_ca_file"] else ""
+        return Address.parse(given["repo_url"], given["repo_path"], given["repo_branch"], ca_file)
+
+    @property
+    def writer(self) -> Account:
+        """Who may push."""
+        return Account(self.params["git_user"], self.params["git_token"])
+
+    @contextlib.contextmanager
+    def session(self, key: str) -> t.Iterator[Session]:
+        """Alone at work on ``key`` on this host. Signals end it, and what it runs, in order. Raises InUse."""
+        given = self.params
+        fallback = os.path.expanduser("~/.homelab")
+        with Watch() as watch, workspace(key, fallback, watch) as (folder, lock):
+            commands = Commands(folder, self._environment(folder), watch, (lock,), self._redacted)
+            yield Session(
+                folder,
+                commands,
+                Kubectl(commands, given.get("kubeconfig") or "", path=given.get("kubectl") or "kubectl"),
+                Autopilot(commands, given.get("argocd_autopilot") or "argocd-autopilot"),
+            )
+
+    def _environment(self, folder: str) -> dict[str, str]:
+        given = self.params
+        identity = {
+            f"GIT_{role}_{what}": str(given.get(f"commit_{what.lower()}") or "")
+            for role in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        return {
+            **{name: os.environ[name] for name in _KEPT if name in os.environ},
+            **identity,
+            "HOME": folder,
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+
+    def _redacted(self, text: str) -> str:
+        for name, value in self.params.items():
+            if name.endswith("_token") and value:
+                text = text.replace(value, "********")
+        return text
