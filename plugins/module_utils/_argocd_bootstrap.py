@@ -22,6 +22,7 @@ whatever                      foreign, or of another repository    refuse
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import time
@@ -30,12 +31,11 @@ import typing as t
 from . import _argocd_cluster as cluster
 from . import _gitops as gitops
 from ._argocd_install import Installation, dump_all, named
-from ._autopilot import Autopilot, AutopilotError
+from ._argocd_module import Session
+from ._autopilot import AutopilotError
 from ._errors import TalosError
-from ._git import Account, Address, Clone, Git, MovedOn, error_of
+from ._git import Account, Address, Clone, Git, MovedOn, NotAllowedToPush, WrongToken, error_of
 from ._gitops import Layout
-from ._kubectl import Kubectl
-from ._progress import Watch
 from ._waiting import WaitedTooLong
 
 # So often somebody else may push while we work.
@@ -52,7 +52,7 @@ class NotReady(WaitedTooLong):
 
     remedy = (
         "Look at them (kubectl -n argocd get pods, describe): images that cannot be pulled and a lack of memory are "
-        "usual. Run again: it goes on from there; argocd_timeout gives them more time"
+        "usual. Run again: it goes on from there; argocd_ready_timeout gives them more time"
     )
 
 
@@ -76,6 +76,7 @@ class Outcome:
     actions: list[str] = dataclasses.field(default_factory=list)
     commit: str = ""
     diff: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     def note(self, action: str, *, header: str = "", before: str = "", after: str = "", prepared: str = "") -> None:
         self.actions.append(action)
@@ -86,32 +87,21 @@ class Outcome:
 
 
 class Bootstrap:
-    """One convergence. ``git_of`` makes a client for an account; both see to their own errors."""
+    """One convergence; ``seconds`` are for Argo CD to become ready."""
 
-    def __init__(
-        self,
-        wanted: Wanted,
-        *,
-        git_of: t.Callable[[Account], Git],
-        kubectl: Kubectl,
-        autopilot: Autopilot,
-        watch: Watch,
-        seconds: float,
-        check: bool = False,
-    ) -> None:
-        self._wanted, self._git_of, self._kubectl = wanted, git_of, kubectl
-        self._autopilot, self._watch, self._check = autopilot, watch, check
-        self._seconds = seconds
+    def __init__(self, wanted: Wanted, session: Session, *, seconds: float, check: bool = False) -> None:
+        self._wanted, self._session, self._kubectl = wanted, session, session.kubectl
+        self._seconds, self._check = seconds, check
         self.outcome = Outcome()
 
     def converge(self) -> Outcome:
         """Raises TalosError; nothing is touched before repository, tokens and cluster are known to be usable."""
         self._kubectl.require_ready()
-        with self._git_of(self._wanted.reader) as git:
+        with self._session.git_of(self._wanted.reader) as git:
             git.head(self._wanted.address)
         for attempt in range(_ATTEMPTS):
             try:
-                with self._git_of(self._wanted.writer) as git:
+                with self._session.git_of(self._wanted.writer) as git:
                     self._converge_repository(git)
                 break
             except MovedOn:
@@ -128,7 +118,7 @@ class Bootstrap:
             raise LostRepository(
                 f"the cluster follows {wanted.address}, and nothing of it is there any more",
                 remedy="Restore it from its history (git revert). To begin anew, delete Application "
-                f"{cluster.BOOTSTRAP_APP} in {wanted.namespace} without its resources (kubectl delete --cascade=orphan)",
+                f"{cluster.BOOTSTRAP_APP} in {wanted.namespace} without its resources (--cascade=orphan)",
             )
         if layout is Layout.LEFTOVER:
             self._commit(clone, gitops.leftover_removed(), "Remove the leftover of an uninstall")
@@ -202,7 +192,7 @@ class Bootstrap:
         wanted = self._wanted
         self._kubectl.apply(dump_all([cluster.claim(wanted.namespace, wanted.address)]))
         self._kubectl.apply(wanted.installation.oversized_text)
-        return self._autopilot.bootstrap(
+        return self._session.autopilot.bootstrap(
             wanted.address,
             account,
             self._kubectl,
@@ -224,8 +214,20 @@ class Bootstrap:
             before=_shown(before),
             after=_shown(secret),
         )
+        self._look_at_reader()
         if not self._check:
             (self._kubectl.replace if before else self._kubectl.create)(secret)
+
+    def _look_at_reader(self) -> None:
+        """What the cluster gets should not be able to write, unless that is declared."""
+        wanted = self._wanted
+        if wanted.reader == wanted.writer:
+            return
+        with self._session.git_of(wanted.reader) as git, contextlib.suppress(NotAllowedToPush, WrongToken):
+            git.clone(wanted.address).require_push()
+            self.outcome.warnings.append(
+                "argocd_read_token, which the cluster gets, may push to the repository: make one that only reads"
+            )
 
     def _converge_password(self) -> None:
         wanted = self._wanted
@@ -252,7 +254,7 @@ class Bootstrap:
         ends = time.monotonic() + self._seconds
         workloads = self._wanted.installation.workloads
         while True:
-            self._watch.check()
+            self._session.commands.watch.check()
             seen = self._observe()
             waiting = seen.missing(workloads) + seen.unready(workloads)
             if not waiting:

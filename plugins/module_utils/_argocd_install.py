@@ -21,7 +21,6 @@ from ._yaml import SafeDumper, SafeLoader, yaml
 
 # SHA-256 of install.yaml by version: what was tried with argocd-autopilot and this collection.
 KNOWN = {"3.5.1": "795a3a972224da6a7f9d32c3e946445f062b60fb46028476715affeb688236e3"}
-DEFAULT_VERSION = "3.5.1"
 URL = "https://raw.githubusercontent.com/argoproj/argo-cd/v{version}/manifests/install.yaml"
 
 CERTIFICATES = "argocd-tls-certs-cm"
@@ -59,17 +58,25 @@ class Installation:
         return frozenset(f"{each['kind']}/{each['metadata']['name']}" for each in found)
 
 
-def fetch(version: str, sha256: str, cache: Cache, url: str = URL) -> str:
+def fetch(version: str, sha256: str, cache: Cache) -> str:
     """The path of ``install.yaml`` in the cache. Raises BadInstallation, DownloadError."""
+    return cache.get(*_source(version, sha256)).path
+
+
+def is_cached(version: str, sha256: str, cache: Cache) -> bool:
+    return cache.find(*_source(version, sha256)) is not None
+
+
+def _source(version: str, sha256: str) -> tuple[str, Expected]:
     wanted = sha256 or KNOWN.get(version, "")
-    source = url.format(version=version)
+    url = URL.format(version=version)
     if not wanted:
         raise BadInstallation(
             f"the SHA-256 of Argo CD {version}'s install.yaml is not known",
-            remedy=f"Look at its release notes, then set argocd_install_sha256 to what this prints: "
-            f"curl -fsSL {source} | sha256sum",
+            remedy="Look at its release notes, then set argocd_install_sha256 to what this prints: "
+            f"curl -fsSL {url} | sha256sum",
         )
-    return cache.download(source, Expected(wanted)).path
+    return url, Expected(wanted)
 
 
 def require_file(path: str, version: str, sha256: str) -> str:

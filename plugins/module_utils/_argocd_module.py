@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import secrets
 import sys
 import typing as t
 
@@ -79,11 +80,11 @@ class ArgocdModule(HostModule):
         return Account(self.params["git_user"], self.params["git_token"])
 
     @contextlib.contextmanager
-    def session(self, key: str) -> t.Iterator[Session]:
-        """Alone at work on ``key`` on this host. Signals end it, and what it runs, in order. Raises InUse."""
+    def session(self, key: str = "") -> t.Iterator[Session]:
+        """Alone at work on ``key`` on this host, by default on nothing. Signals end it in order. Raises InUse."""
         given = self.params
         fallback = os.path.expanduser("~/.homelab")
-        with Watch() as watch, workspace(key, fallback, watch) as (folder, lock):
+        with Watch() as watch, workspace(key or secrets.token_hex(8), fallback, watch) as (folder, lock):
             commands = Commands(folder, self._environment(folder), watch, (lock,), self._redacted)
             yield Session(
                 folder,

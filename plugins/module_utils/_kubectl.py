@@ -100,10 +100,9 @@ class Kubectl:
     def create(self, item: Object) -> None:
         self._run(["create", f"--field-manager={FIELD_MANAGER}", "--filename=-"], json.dumps(item))
 
-    def patch(self, kind: str, name: str, namespace: str, change: Object) -> None:
-        """A merge patch, which must not hold secrets: it is an argument."""
-        options = ["--type=merge", f"--field-manager={FIELD_MANAGER}", f"--patch={json.dumps(change)}"]
-        self._run(["patch", kind, name, "--namespace", namespace, *options])
+    def annotate(self, kind: str, names: t.Sequence[str], namespace: str, annotation: str, value: str) -> None:
+        options = ["--overwrite", f"--field-manager={FIELD_MANAGER}"]
+        self._run(["annotate", kind, *names, f"{annotation}={value}", "--namespace", namespace, *options])
 
     def delete(self, kind: str, name: str, namespace: str) -> None:
         self._run(["delete", kind, name, "--namespace", namespace, "--ignore-not-found", "--wait=false"])

@@ -39,18 +39,30 @@ def workspace(key: str, fallback: str, watch: Watch, seconds: float = 600.0) -> 
     """
     name = f"homelab-talos-{os.getuid()}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     folder = os.path.join(_MEMORY if _runs_scripts(_MEMORY) else fallback, name)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = _locked(folder, watch, time.monotonic() + seconds)
     try:
-        _require_own(folder, descriptor)
-        _lock(descriptor, watch, seconds)
         _empty(folder)
         try:
             yield folder, descriptor
         finally:
-            _empty(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
+
+
+def _locked(folder: str, watch: Watch, ends: float) -> int:
+    """Not of a folder that its last owner removed while we waited for it."""
+    while True:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with contextlib.ExitStack() as failing:
+            failing.callback(os.close, descriptor)
+            _require_own(folder, descriptor)
+            _lock(descriptor, watch, ends)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(folder), os.fstat(descriptor)):
+                    failing.pop_all()
+                    return descriptor
 
 
 def _runs_scripts(folder: str) -> bool:
@@ -66,15 +78,14 @@ def _require_own(folder: str, descriptor: int) -> None:
         raise TalosError(f"{folder} is somebody else's, or open to others", remedy="Remove it")
 
 
-def _lock(descriptor: int, watch: Watch, seconds: float) -> None:
-    ends = time.monotonic() + seconds
+def _lock(descriptor: int, watch: Watch, ends: float) -> None:
     while True:
         watch.check()
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > ends:
-                raise InUse(f"another run has been at work on this cluster for {seconds:.0f} s") from None
+                raise InUse("another run is at work on it, or a command that outlived one") from None
         time.sleep(_PAUSE_SECONDS)
 
 

@@ -205,10 +205,15 @@ class ClusterAction(ActionBase):
     def _tell(self, progress: str) -> None:
         display.display(f"[{self._variables['inventory_hostname']}] {progress}", stderr=True)
 
-    def call_in_steps(self, arguments: dict[str, t.Any], seconds: float) -> dict[str, t.Any]:
-        """Call a module that waits, in steps, and tell at each what is still missing."""
+    def call_in_steps(self, arguments: dict[str, t.Any], seconds: float, **later: t.Any) -> dict[str, t.Any]:
+        """Call a module that waits, in steps, and tell at each what is still missing.
+
+        ``later`` are options of the steps after the first.
+        """
         gone = 0.0
         while True:
+            if gone:
+                arguments = {**arguments, **later}
             step = min(_STEP_SECONDS, seconds - gone)
             last = gone + step >= seconds
             result = self.call({**arguments, "step": step, "last": last})
