@@ -30,7 +30,7 @@ author:
   - homelab.talos contributors (@homelab-talos)
 extends_documentation_fragment:
   - homelab.talos.argocd.cluster
-  - homelab.talos.argocd.repository
+  - homelab.talos.argocd
   - homelab.talos.attributes
 attributes:
   action:

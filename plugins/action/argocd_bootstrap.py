@@ -1,0 +1,44 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fill in argocd_bootstrap from the inventory, and tell that it is still at work."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.homelab.talos.plugins.plugin_utils._argocd_action import REPOSITORY, ArgocdAction
+
+_OWN = frozenset(
+    {
+        "admin_password_hash",
+        "install_file",
+        "install_sha256",
+        "namespace",
+        "patches",
+        "read_token",
+        "read_user",
+        "ready_timeout",
+        "version",
+    }
+)
+
+
+class ActionModule(ArgocdAction):
+    supplies: t.ClassVar[frozenset[str]] = frozenset({"argocd_autopilot", "cache_dir", "kubeconfig", "kubectl"})
+    from_inventory: t.ClassVar[frozenset[str]] = REPOSITORY | _OWN
+
+    def work(self) -> dict[str, t.Any]:
+        arguments = self.arguments()
+        if not arguments.get("read_token"):
+            raise AnsibleActionFail(
+                "read_token is not known: set argocd_read_token to a token that only reads the repository, for the "
+                "cluster; argocd_git_token may stand in for it (argocd_read_token: '{{ argocd_git_token }}')"
+            )
+        if boolean(arguments.get("return_admin_password") or False, strict=False) and not self._task.no_log:
+            raise AnsibleActionFail("return_admin_password needs no_log: true at the task, else the password is shown")
+        limit = arguments.get("ready_timeout", 1200)
+        return self.call_at_length(arguments, f"repository and cluster converge; Argo CD has {limit} s to become ready")
