@@ -45,7 +45,7 @@ venv: ## make .venv from the newest Python and the locked requirements
 
 .PHONY: rehearsal
 rehearsal: venv ## the main job on simulated nodes: from maintenance to a cluster
-	$(BIN)/rehearsal up --inventory $(INVENTORY) --state $(STATE)
+	$(BIN)/rehearsal up --gitops --inventory $(INVENTORY) --state $(STATE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook -i $(INVENTORY) -i $(STATE)/inventory \
 	    --vault-password-file $(STATE)/vault-password site.yml $(ARGS)
 

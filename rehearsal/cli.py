@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--talosctl", default="", help="the real talosctl")
     up.add_argument("--boot-time", type=float, default=None, help="seconds that a boot takes (default: 1)")
     up.add_argument("--pod-time", type=float, default=None, help="seconds until a pod is ready (default: a boot's)")
+    up.add_argument("--gitops", action="store_true", help="site.yml ends with Argo CD, which follows the Git server")
     up.add_argument("--git-tls", action="store_true", help="the Git server speaks https, with a CA of its own")
     up.add_argument("--talos-version", default="", help="instead of the inventory's cluster_talos_version")
 
@@ -96,6 +97,7 @@ def _up(parsed: argparse.Namespace, state: StateFolder) -> None:
         parsed.talos_version,
         parsed.pod_time,
         parsed.git_tls,
+        parsed.gitops,
     )
     print(lifecycle.up(state, options))
 

@@ -122,7 +122,12 @@ def parse_size(text: str) -> int:
 
 
 def write_overlay(
-    inventory: Inventory, addresses: t.Mapping[str, str], state: StateFolder, git: GitSettings | None = None
+    inventory: Inventory,
+    addresses: t.Mapping[str, str],
+    state: StateFolder,
+    git: GitSettings | None = None,
+    *,
+    gitops: bool = False,
 ) -> None:
     """``STATE/inventory``: used as a second ``-i``, it wins over the first.
 
@@ -130,7 +135,7 @@ def write_overlay(
     "all" of the second; in "all" as well, for hosts that are none of ours.
     """
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    common = {**_cluster_variables(inventory, addresses, state), **_git_variables(state, git)}
+    common = {**_cluster_variables(inventory, addresses, state), **_git_variables(state, git if gitops else None)}
     nodes: dict[str, t.Any] = {}
     for node in inventory.nodes:
         nodes[node.name] = {**common, **local, "node_address": addresses[node.name]}
@@ -167,15 +172,22 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def _git_variables(state: StateFolder, git: GitSettings | None) -> dict[str, str]:
-    """The Git server as playbooks may refer to it. The token itself stays in its file."""
+    """Argo CD is to follow our repository, or none, but never the user's. The tokens stay in their files."""
     if git is None:
-        return {}
-    variables = {
-        "rehearsal_git_url": git.url,
-        "rehearsal_git_user": USER,
-        "rehearsal_git_token_file": str(state.git_token),
+        return {"argocd_repo_url": ""}
+    return {
+        "argocd_repo_url": git.url,
+        "argocd_repo_branch": "",
+        "argocd_repo_ca_file": str(state.git_ca) if git.tls else "",
+        "argocd_git_user": USER,
+        "argocd_read_user": USER,
+        "argocd_git_token": _content_of(state.git_token),
+        "argocd_read_token": _content_of(state.git_read_token),
     }
-    return {**variables, **({"rehearsal_git_ca_file": str(state.git_ca)} if git.tls else {})}
+
+
+def _content_of(path: Path) -> str:
+    return f"{{{{ lookup('ansible.builtin.file', '{path}') }}}}"
 
 
 def _cluster_variables(inventory: Inventory, addresses: t.Mapping[str, str], state: StateFolder) -> dict[str, str]:

@@ -22,6 +22,7 @@ from rehearsal.errors import RehearsalError
 from rehearsal.git.settings import USER, GitSettings, prepare
 from rehearsal.inventory import Inventory, InventoryNode, read_inventory, write_overlay
 from rehearsal.node import NodeRecord
+from rehearsal.installation import lay_installation
 from rehearsal.state import StateFolder, read_json, write_json, write_private
 from rehearsal.tables import table
 from rehearsal.tools import install_autopilot, install_kubectl, install_talosctl
@@ -43,6 +44,7 @@ class UpOptions:
     talos_version: str = ""
     pod_time: float | None = None
     git_tls: bool = False
+    gitops: bool = False
 
 
 def up(state: StateFolder, options: UpOptions) -> str:
@@ -59,7 +61,10 @@ def up(state: StateFolder, options: UpOptions) -> str:
     for node in inventory.nodes:
         _write_record(state, node, addresses[node.name], versions[node.name])
     git = _git_settings(state, options.git_tls or (settings.get("git") or {}).get("tls", False), network)
-    write_overlay(inventory, addresses, state, git)
+    gitops = options.gitops or settings.get("gitops", False)
+    write_overlay(inventory, addresses, state, git, gitops=gitops)
+    if gitops:
+        lay_installation(state)
     if not state.vault_password.exists():
         write_private(state.vault_password, secrets.token_urlsafe(32) + "\n")
     chosen = options.boot_time if options.boot_time is not None else settings.get("boot_time", DEFAULT_BOOT_TIME)
@@ -71,6 +76,7 @@ def up(state: StateFolder, options: UpOptions) -> str:
         "boot_time": chosen,
         "pod_time": pod_time,
         "git": asdict(git) if git else None,
+        "gitops": gitops,
         "nodes": names,
         "addresses": {**settings.get("addresses", {}), **addresses},
         "talosctl": install_talosctl(state, next(iter(versions.values())), options.talosctl),

@@ -27,6 +27,7 @@ class StateFolder:
         self.kubernetes = self.path / "kubernetes"
         self.git = self.path / "git"
         self.git_token = self.path / "git-token"
+        self.git_read_token = self.path / "git-read-token"
         self.git_ca = self.path / "git-ca.crt"
         self.git_ca_key = self.path / "git-ca.key"
         self.git_faults = self.path / "git-faults.json"

@@ -33,6 +33,7 @@ class GitServer:
     def __init__(self, state: StateFolder, settings: GitSettings) -> None:
         self._state, self._settings = state, settings
         self._token = state.git_token.read_text().strip()
+        self._read_token = state.git_read_token.read_text().strip()
         self.faults = [Fault.from_json(value) for value in read_json(state.git_faults, [])]
         self._runner: web.ServerRunner | None = None
         self._updating = asyncio.Lock()
@@ -101,28 +102,24 @@ class GitServer:
     # --- requests
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not self._is_known(request.headers.get("Authorization", "")):
+        token = _token(request.headers.get("Authorization", ""))
+        if not self._is_known(token):
             challenge = {"WWW-Authenticate": 'Basic realm="rehearsal"'}
             return web.Response(status=401, headers=challenge)
         path = self._repository(request.path)
         if path is None:
             return web.Response(status=404, text="Repository not found.\n")
         pushes = "git-receive-pack" in request.path_qs
-        if pushes and self._fault("read-only"):
+        if pushes and (token == self._read_token or self._fault("read-only")):
             return web.Response(status=403, text="This token may not write.\n")
         if request.method == "POST" and pushes and self._take_fault("moves-on"):
             Repository(path).commit("Somebody was faster")
         return await self._backend(request)
 
-    def _is_known(self, authorization: str) -> bool:
-        """Whatever the user's name: the token tells who it is, as with the forges."""
-        kind, _, encoded = authorization.partition(" ")
-        try:
-            password = base64.b64decode(encoded).decode().partition(":")[2]
-        except ValueError:
-            return False
-        known = secrets.compare_digest(password.encode(), self._token.encode())
-        return kind.lower() == "basic" and known and not self._fault("token-revoked")
+    def _is_known(self, token: str) -> bool:
+        tokens = (self._token, self._read_token)
+        known = any(secrets.compare_digest(token.encode(), each.encode()) for each in tokens)
+        return known and not self._fault("token-revoked")
 
     def _repository(self, path: str) -> Path | None:
         parts = [part for part in path.split("/") if part]
@@ -169,6 +166,15 @@ class GitServer:
             "GIT_PROTOCOL": headers.get("Git-Protocol", ""),
             **({PROTECTED: "1"} if self._fault("protected-branch") else {}),
         }
+
+
+def _token(authorization: str) -> str:
+    """Whatever the user's name: the token tells who it is, as with the forges."""
+    kind, _, encoded = authorization.partition(" ")
+    try:
+        return base64.b64decode(encoded).decode().partition(":")[2] if kind.lower() == "basic" else ""
+    except ValueError:
+        return ""
 
 
 def _request(message: t.Any, payload: t.Any, protocol: t.Any, writer: t.Any, task: t.Any) -> web.BaseRequest:

@@ -43,9 +43,10 @@ class GitSettings:
 
 
 def prepare(state: StateFolder, settings: GitSettings) -> None:
-    """The token, the CA and the first repository, each made once."""
-    if not state.git_token.exists():
-        write_private(state.git_token, secrets.token_urlsafe(24) + "\n")
+    """The tokens, the CA and the first repository, each made once."""
+    for path in (state.git_token, state.git_read_token):
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(24) + "\n")
     if settings.tls and not state.git_ca_key.exists():
         ca = pki.authority("rehearsal")
         write_private(state.git_ca_key, ca.key)

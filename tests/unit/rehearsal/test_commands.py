@@ -311,7 +311,7 @@ def test_overlay_is_plain_yaml(rehearsal: Rehearsal) -> None:
 
 
 def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
-    assert rehearsal.up("--git-tls") == 0
+    assert rehearsal.up("--git-tls", "--gitops") == 0
     state, url = rehearsal.state, f"https://{network()}.10:3000/homelab/gitops.git"
     assert (
         f"git:      {url} (user homelab, token in {state.git_token}, CA in {state.git_ca})" in capsys.readouterr().out
@@ -321,9 +321,12 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
     assert "kubernetes: not up" in said
     assert f"git:        {url} " in said
     variables = yaml.safe_load((state.inventory / "group_vars" / "all.yml").read_text())
-    assert variables["rehearsal_git_url"] == url
+    assert variables["argocd_repo_url"] == url
     token = state.git_token.read_text().strip()
+    assert token != state.git_read_token.read_text().strip()
     assert all(token not in path.read_text() for path in state.inventory.rglob("*.yml"))
+    cached = state.admin / "cache/raw.githubusercontent.com/argoproj/argo-cd/v3.5.1/manifests/install.yaml"
+    assert hashlib.sha256(cached.read_bytes()).hexdigest() == KNOWN["3.5.1"]
 
     def reached() -> bool:
         command = ["git", "ls-remote", url.replace("//", f"//anybody:{token}@")]

@@ -1,0 +1,318 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argo CD from every state: repository and cluster converge in one run, and the next one changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import time
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rehearsal.git.repositories import Repository
+from tests.argocd_place import KILLER, NAMESPACE, VERSION, Outcome, Place, small_installation
+from tests.conformance.kubernetes import Rehearsed, rehearsed
+
+INSTALL = "gitops/bootstrap/argo-cd/install.yaml"
+OVERSIZED = "gitops/bootstrap/cluster-resources/in-cluster/argo-cd-server-side.yaml"
+KUSTOMIZATION = "gitops/bootstrap/argo-cd/kustomization.yaml"
+PUSHES = ("Autopilot Bootstrap at gitops", f"Argo CD {VERSION}, pinned")
+HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
+    with rehearsed(tmp_path_factory.mktemp("cluster"), 77) as made:
+        yield made
+
+
+@pytest.fixture
+def place(cluster: Rehearsed, tmp_path: Path) -> Iterator[Place]:
+    made = Place(cluster, tmp_path)
+    if made.kubectl.run("get", "namespace", NAMESPACE).returncode == 0:
+        made.new_cluster()
+    yield made
+    cluster.command("fault", "--clear")
+    cluster.command("fault", "git", "--clear")
+
+
+def annotation(place: Place) -> str:
+    return json.dumps(place.secret("argocd-repo-creds")["metadata"].get("annotations") or {})
+
+
+# --- the rows of the table
+
+
+def test_from_nothing(place: Place) -> None:
+    before = place.objects(), place.repository.head
+    seen = place.bootstrap(check=True).ok
+    assert (place.objects(), place.repository.head) == before
+    assert seen["changed"]
+    shown = json.dumps(seen["diff"])
+    for name in ("Deployment argocd/argocd-server", "applicationsets.argoproj.io", "argocd-repo-creds", place.url):
+        assert name in shown
+    assert place.token not in shown
+    assert place.read_token not in shown
+
+    done = place.bootstrap().ok
+    assert done["actions"] == seen["actions"]
+    assert done["commit"] == place.repository.head
+    assert [line for line in place.commits() if line in PUSHES] == list(reversed(PUSHES))
+    place.is_unchanged()
+
+    files = place.files()
+    assert "ApplicationSet" not in json.dumps([each["spec"] for each in yaml.safe_load_all(files[INSTALL]) if "spec" in each and each["kind"] == "CustomResourceDefinition"])
+    (definition,) = yaml.safe_load_all(files[OVERSIZED])
+    assert definition["metadata"]["name"] == "applicationsets.argoproj.io"
+    assert definition["metadata"]["annotations"]["argocd.argoproj.io/sync-options"] == "ServerSideApply=true"
+
+    secret = place.secret("argocd-repo-creds")
+    assert secret["metadata"]["labels"]["argocd.argoproj.io/secret-type"] == "repository"
+    data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    assert data == {"type": "git", "url": place.url, "username": "git", "password": place.read_token}
+    everything = place.kubectl("get", "all,configmaps,applications,namespaces,crds", "-A", "-o", "yaml")
+    for token in (place.token, place.read_token):
+        assert token not in annotation(place)
+        assert token not in everything
+        assert all(token not in text for text in files.values())
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=[] if step in (5, 7, 8) else pytest.mark.slow) for step in range(1, 12)]
+)
+def test_after_autopilot_died(place: Place, step: int) -> None:
+    died = place.bootstrap(environment={"STANDIN_AUTOPILOT_DIES_AFTER": str(step)})
+    # What it left is finished in the same run where the files were pushed already.
+    assert (died.rc == 0) == (step >= 7), died.output
+    if step < 7:
+        assert died.failure["kind"] == "AutopilotError"
+        place.converged()
+    else:
+        place.is_unchanged()
+
+
+def test_a_new_cluster_is_recovered_without_a_commit(place: Place) -> None:
+    place.bootstrap().ok["changed"]
+    head = place.repository.head
+    place.new_cluster()
+    seen = place.bootstrap(check=True).ok
+    done = place.bootstrap().ok
+    assert done["actions"] == seen["actions"]
+    assert done["actions"][0].startswith("recover Argo CD in the cluster")
+    assert place.repository.head == head
+    place.is_unchanged()
+
+
+def test_an_upgrade_is_a_commit(place: Place) -> None:
+    place.converged()
+    before = place.objects()
+    place.write_installation(small_installation("argo.example/argocd:v9.9.0"))
+    seen = place.bootstrap(check=True, version="9.9.0").ok
+    text = json.dumps(seen["diff"])
+    assert "-        - image: argo.example/argocd:v9.8.7" in text
+    assert "+        - image: argo.example/argocd:v9.9.0" in text
+    assert place.objects() == before
+    done = place.bootstrap(version="9.9.0").ok
+    assert done["actions"] == seen["actions"] == ["commit: Argo CD 9.9.0, pinned"]
+    assert "v9.9.0" in place.files()[INSTALL]
+    place.is_unchanged(version="9.9.0")
+
+
+def test_patches_are_committed(place: Place) -> None:
+    patch = {"target": {"kind": "ConfigMap", "name": "argocd-cm"}, "patch": '{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "argocd-cm"}, "data": {"timeout.reconciliation": "60s"}}'}
+    place.converged(patches=[patch])
+    assert "timeout.reconciliation" in place.files()[INSTALL]
+
+
+def test_a_new_token_reaches_the_cluster(place: Place) -> None:
+    place.converged()
+    done = place.bootstrap(read_token=place.token).ok
+    assert done["actions"] == ["replace the repository's Secret"]
+    assert base64.b64decode(place.secret("argocd-repo-creds")["data"]["password"]).decode() == place.token
+    assert place.token not in json.dumps(done)
+    place.is_unchanged(read_token=place.token)
+
+
+def test_the_token_in_an_annotation_is_removed(place: Place) -> None:
+    place.converged()
+    manifest = place.secret("argocd-repo-creds")
+    manifest["metadata"] = {name: manifest["metadata"][name] for name in ("name", "namespace", "labels")}
+    place.kubectl("apply", "-f", "-", manifest=json.dumps(manifest))
+    assert "last-applied" in annotation(place)
+    assert place.bootstrap().ok["actions"] == ["replace the repository's Secret"]
+    assert "last-applied" not in annotation(place)
+
+
+def test_a_token_that_may_write_is_warned_of(place: Place) -> None:
+    other = place.bootstrap(read_user="somebody", read_token=place.token)
+    assert other.ok["changed"]
+    assert "may push" in other.warnings
+    assert "may push" not in place.bootstrap().warnings
+
+
+def test_a_plain_bootstrap_is_taken_over_and_pinned(place: Place) -> None:
+    place.converged()
+    unpinned = {"resources": ["github.com/argoproj-labs/argocd-autopilot/manifests/base?ref=v0.4.20"]}
+    place.commit("As argocd-autopilot does it", {INSTALL: None, OVERSIZED: None, KUSTOMIZATION: yaml.safe_dump(unpinned)})
+    place.kubectl("annotate", "namespace", NAMESPACE, "homelab.talos/repository-")
+    place.converged()
+    assert KUSTOMIZATION not in place.files()
+
+    own = {**unpinned, "patches": [{"patch": "{}"}]}
+    place.commit("With a change of ones own", {KUSTOMIZATION: yaml.safe_dump(own)})
+    refused(place, "UnusableRepository", "changes of your own", "argocd_patches")
+
+
+def test_the_leftover_of_an_uninstall(place: Place) -> None:
+    place.commit("Autopilot Uninstall", {"gitops/bootstrap/DUMMY": ""})
+    place.converged()
+
+
+def test_the_password_is_replaced(place: Place) -> None:
+    shown = place.bootstrap(return_admin_password=True).ok["admin_password"]
+    assert shown == base64.b64decode(place.secret("argocd-initial-admin-secret")["data"]["password"]).decode()
+    done = place.bootstrap(admin_password_hash=HASH).ok
+    assert done["actions"] == ["replace the admin password", "remove the initial admin password"]
+    assert HASH not in json.dumps(done)
+    assert base64.b64decode(place.secret("argocd-secret")["data"]["admin.password"]).decode() == HASH
+    assert place.kubectl.run("-n", NAMESPACE, "get", "secret", "argocd-initial-admin-secret").returncode == 1
+    place.is_unchanged(admin_password_hash=HASH)
+    assert place.bootstrap(return_admin_password=True).ok["admin_password"] == ""
+
+
+# --- what is refused, and what goes wrong
+
+
+def refused(place: Place, kind: str, *words: str, **more: t.Any) -> Outcome:
+    """One clear error, and nothing was touched."""
+    before = place.repository.head, place.objects()
+    done = place.bootstrap(**more)
+    assert done.failure["kind"] == kind, done.output
+    for word in words:
+        assert word in done.result["msg"], done.result["msg"]
+    assert done.failure["remedy"]
+    assert (place.repository.head, place.objects()) == before
+    assert place.token not in done.output
+    return done
+
+
+def test_what_is_not_ours(place: Place) -> None:
+    place.converged()
+    other = Repository.create(place.rehearsal.state.git, "me/other")
+    assert other.head
+    refused(place, "ForeignArgoCD", place.url, repo_url=place.url.replace(place.url.split("/")[-1], "other.git"))
+    refused(place, "ForeignArgoCD", "the path", repo_path="elsewhere")
+    refused(place, "ForeignArgoCD", NAMESPACE, namespace="argocd-two")
+
+    place.commit("Lost", {name: None for name in place.files() if name.startswith("gitops/")})
+    refused(place, "LostRepository", "history")
+
+
+def test_somebody_elses_argo_cd(place: Place) -> None:
+    place.kubectl("create", "namespace", NAMESPACE)
+    own = [each for each in yaml.safe_load_all(small_installation()) if each["kind"] == "Deployment"]
+    place.kubectl("-n", NAMESPACE, "apply", "-f", "-", manifest=yaml.safe_dump_all(own))
+    refused(place, "ForeignArgoCD", "Deployment/argocd-server")
+
+
+def test_half_a_layout(place: Place) -> None:
+    place.bootstrap().ok["changed"]
+    place.commit("Half", {"gitops/bootstrap/root.yaml": None})
+    refused(place, "UnusableRepository", "gitops/bootstrap/root.yaml", "git log")
+    place.commit("Of another place", {"gitops/bootstrap/root.yaml": "{}", "gitops/bootstrap/argo-cd.yaml": "{}"})
+    refused(place, "UnusableRepository", "argo-cd.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "word"),
+    [
+        ({"git_token": "nonsense-token"}, "WrongToken", "argocd_git_token"),
+        ({"read_token": "nonsense-token"}, "WrongToken", "token"),
+        ({"repo_url": "http://127.0.0.1:9/me/it.git"}, "GitUnreachable", "argocd_repo_url"),
+        ({"repo_branch": "nowhere"}, "NoSuchBranch", "argocd_repo_branch"),
+        ({"repo_url": "git@github.com:me/it.git"}, "BadAddress", "argocd_repo_url"),
+        ({"repo_url": "https://me:secret-word@github.com/me/it"}, "BadAddress", "argocd_git_token"),
+        ({"install_sha256": "0" * 64}, "BadInstallation", "argocd_install_sha256"),
+        ({"install_file": None, "version": "1.2.3", "install_sha256": None}, "BadInstallation", "curl -fsSL"),
+        ({"admin_password_hash": "hunter2"}, "TalosError", "bcrypt"),
+        ({"kubeconfig": "/nowhere"}, "NoCluster", "healthy control plane"),
+        ({"kubectl": "/nowhere"}, "NoCommand", "tool_kubectl_path"),
+        ({"patches": [{"patch": "nonsense"}]}, "BadInstallation", "argocd_patches"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_bad_input(place: Place, change: dict[str, t.Any], kind: str, word: str) -> None:
+    done = refused(place, kind, word, **change)
+    assert "secret-word" not in done.output
+
+
+def test_a_repository_that_is_none_or_empty(place: Place) -> None:
+    refused(place, "NoSuchRepository", "argocd_repo_url", repo_url=place.url.replace("gitops", "nothing"))
+    Repository.create(place.rehearsal.state.git, "me/empty", empty=True)
+    url = place.url.replace(place.url.split("/")[-1], "empty.git")
+    refused(place, "EmptyRepository", "first commit", repo_url=url)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("refused", "GitUnreachable"), ("token-revoked", "WrongToken"), ("read-only", "NotAllowedToPush")],
+)
+def test_a_git_server_that_refuses(place: Place, fault: str, kind: str) -> None:
+    place.rehearsal.command("fault", "git", fault)
+    refused(place, kind)
+    place.rehearsal.command("fault", "git", "--clear")
+    place.converged()
+
+
+def test_a_protected_branch(place: Place) -> None:
+    place.rehearsal.command("fault", "git", "protected-branch")
+    failed = place.bootstrap()
+    assert failed.failure["kind"] == "NotAllowedToPush"
+    assert "GH006" in failed.result["msg"]
+    place.rehearsal.command("fault", "git", "--clear")
+    place.converged()
+
+
+def test_a_repository_that_moves_on(place: Place) -> None:
+    place.converged()
+    place.write_installation(small_installation("argo.example/argocd:v9.9.0"))
+    place.rehearsal.command("fault", "git", "moves-on")
+    assert place.bootstrap(version="9.9.0").ok["changed"]
+    assert "Somebody was faster" in place.commits()
+    place.is_unchanged(version="9.9.0")
+
+
+def test_pods_that_never_become_ready(place: Place) -> None:
+    for node in place.rehearsal.nodes():
+        place.rehearsal.command("fault", node, "pods-never-ready")
+    failed = place.bootstrap(ready_timeout=3)
+    assert failed.failure["kind"] == "NotReady"
+    assert "Deployment/argocd-server" in failed.result["msg"]
+    assert "argocd_ready_timeout" in failed.result["msg"]
+    place.rehearsal.command("fault", "--clear")
+    place.converged()
+
+
+# --- killed
+
+
+def killers(place: Place, at: int, when: str) -> dict[str, t.Any]:
+    """Options that name commands which kill the module at the one of this number."""
+    folder = place.folder / "killers"
+    folder.mkdir(exist_ok=True)
+    (folder / "count").write_text("0\n")
+    given = place.arguments()
+    for name, real in (("git", "/usr/bin/git"), ("kubectl", given["kubectl"]), ("autopilot", given["argocd_autopilot"])):
+        script = folder / name
+        script.write_text(KILLER.format(real=real))
+        script.chmod(0o700)
+    environment = {"KILLER_COUNT": str(folder / "count"), "KILLER_AT": str(at), "KILLER_WHEN": when}
+    return {"folder": folder, "environment": environment}
