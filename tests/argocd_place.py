@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +109,15 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         self.install = folder / "install.yaml"
         self.write_installation(small_installation())
-        name = f"me/gitops-{next(self._numbers)}"
-        self.repository = Repository.create(rehearsal.state.git, name)
-        self.url = f"http://{read_json(rehearsal.state.settings, {})['git']['address']}:{PORT}/{name}.git"
+        self.new_repository()
         self.token = rehearsal.state.git_token.read_text().strip()
         self.read_token = rehearsal.state.git_read_token.read_text().strip()
+
+    def new_repository(self) -> None:
+        state = self.rehearsal.state
+        name = f"me/gitops-{next(self._numbers)}"
+        self.repository = Repository.create(state.git, name)
+        self.url = f"http://{read_json(state.settings, {})['git']['address']}:{PORT}/{name}.git"
 
     def write_installation(self, text: str) -> None:
         self.install.write_text(text)
@@ -135,7 +138,9 @@ class Place:
         }
         return {**given, **more}
 
-    def bootstrap(self, *, check: bool = False, environment: t.Mapping[str, str] | None = None, **more: t.Any) -> Outcome:
+    def bootstrap(
+        self, *, check: bool = False, environment: t.Mapping[str, str] | None = None, **more: t.Any
+    ) -> Outcome:
         return self.module("argocd_bootstrap", self.arguments(**more), check=check, environment=environment)
 
     def module(
@@ -162,6 +167,12 @@ class Place:
         output = done.stdout + done.stderr
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         return Outcome(done.returncode, output, json.loads(lines[-1]) if lines else {})
+
+    def renew(self) -> None:
+        """Nothing was done yet."""
+        self.new_repository()
+        if self.kubectl.run("get", "namespace", NAMESPACE).returncode == 0:
+            self.new_cluster()
 
     def converged(self, **more: t.Any) -> None:
         """One run converges, and the next changes nothing."""
@@ -233,20 +244,12 @@ def _git(*words: str) -> None:
 
 
 KILLER = """#!/bin/sh
-# Runs the real one, and kills the module before or after its NUMBERth command.
-count=$(($(cat "$KILLER_COUNT") + 1))
-echo $count > "$KILLER_COUNT"
-if [ "$count" = "$KILLER_AT" ] && [ "$KILLER_WHEN" = before ]; then kill -KILL $PPID; exit 1; fi
+# Runs the real one, and kills the module before or after its command of a number.
+number=$(($(cat "{count}") + 1))
+echo $number > "{count}"
+[ "$number-{when}" = "{at}-before" ] && kill -KILL $PPID && exit 1
 "{real}" "$@"
 code=$?
-if [ "$count" = "$KILLER_AT" ] && [ "$KILLER_WHEN" = after ]; then kill -KILL $PPID; fi
+[ "$number-{when}" = "{at}-after" ] && kill -KILL $PPID
 exit $code
 """
-
-
-def await_end(pattern: str) -> None:
-    """Until no process has this in its command line."""
-    end = time.monotonic() + _SECONDS
-    while subprocess.run(["pgrep", "-f", pattern], capture_output=True, check=False).returncode == 0:
-        assert time.monotonic() < end
-        time.sleep(0.1)

@@ -40,6 +40,7 @@ from ._waiting import WaitedTooLong
 
 # So often somebody else may push while we work.
 _ATTEMPTS = 3
+_PAUSE_SECONDS = 1.0
 _MASKED = "(not shown)"
 
 
@@ -114,7 +115,8 @@ class Bootstrap:
         clone = git.clone(wanted.address)
         seen = self._observe()
         layout = gitops.layout(clone, wanted.address, wanted.namespace)
-        if layout is not Layout.BOOTSTRAPPED and seen.bootstrap_app:
+        bootstrapped = layout is Layout.BOOTSTRAPPED
+        if not bootstrapped and seen.bootstrap_app:
             raise LostRepository(
                 f"the cluster follows {wanted.address}, and nothing of it is there any more",
                 remedy="Restore it from its history (git revert). To begin anew, delete Application "
@@ -122,13 +124,20 @@ class Bootstrap:
             )
         if layout is Layout.LEFTOVER:
             self._commit(clone, gitops.leftover_removed(), "Remove the leftover of an uninstall")
-        if layout is not Layout.BOOTSTRAPPED:
+        if not bootstrapped:
             clone = self._bootstrap(git, clone)
-        if layout is Layout.BOOTSTRAPPED or not self._check:
+            seen = self._observe()
+        if bootstrapped or not self._check:
             change = gitops.pending(clone, wanted.installation)
-            self._commit(clone, change, f"Argo CD {wanted.installation.version}, pinned")
+            self._commit(clone, change, self._pin)
         self.outcome.commit = clone.commit
-        self._converge_cluster(recover=layout is Layout.BOOTSTRAPPED)
+        # In check mode the bootstrap would have made what is missing.
+        missing = seen.missing(wanted.installation.workloads) if bootstrapped or not self._check else []
+        self._converge_cluster(self._recovered(missing) if missing else seen)
+
+    @property
+    def _pin(self) -> str:
+        return f"Argo CD {self._wanted.installation.version}, pinned"
 
     # --- the repository
 
@@ -156,7 +165,7 @@ class Bootstrap:
         objects = self._wanted.installation.oversized
         if objects:
             names = "".join(f"+{named(each)}\n" for each in objects)
-            self.outcome.note("commit what is applied by the server", header=gitops.OVERSIZED, prepared=names)
+            self.outcome.note(f"commit: {self._pin}", header=gitops.OVERSIZED, prepared=names)
 
     def _commit(self, clone: Clone, change: gitops.Change, message: str) -> None:
         if not change:
@@ -169,24 +178,21 @@ class Bootstrap:
 
     # --- the cluster
 
-    def _converge_cluster(self, *, recover: bool) -> None:
-        wanted = self._wanted
-        seen = self._observe()
-        missing = seen.missing(wanted.installation.workloads)
-        if self._check and not recover:
-            missing = []  # the bootstrap would have made them
-        if missing:
-            self.outcome.note(f"recover Argo CD in the cluster: {', '.join(missing)}")
-            self._note_objects()
-        if missing and not self._check:
-            complaint = self._run_autopilot(wanted.reader, recover=True)
-            seen = self._observe()
-            if seen.missing(wanted.installation.workloads):
-                raise self._failure(complaint)
+    def _converge_cluster(self, seen: cluster.ArgoCD) -> None:
         self._converge_secret(seen)
         if not self._check:
-            self._await_ready()
-        self._converge_password()
+            seen = self._awaited_ready(seen)
+        self._converge_password(seen)
+
+    def _recovered(self, missing: t.Sequence[str]) -> cluster.ArgoCD:
+        wanted = self._wanted
+        self.outcome.note(f"recover Argo CD in the cluster: {', '.join(missing)}")
+        self._note_objects()
+        complaint = "" if self._check else self._run_autopilot(wanted.reader, recover=True)
+        seen = self._observe()
+        if seen.missing(wanted.installation.workloads) and not self._check:
+            raise self._failure(complaint)
+        return seen
 
     def _run_autopilot(self, account: Account, *, recover: bool) -> str:
         wanted = self._wanted
@@ -221,7 +227,7 @@ class Bootstrap:
     def _look_at_reader(self) -> None:
         """What the cluster gets should not be able to write, unless that is declared."""
         wanted = self._wanted
-        if wanted.reader == wanted.writer:
+        if wanted.reader.token == wanted.writer.token:
             return
         with self._session.git_of(wanted.reader) as git, contextlib.suppress(NotAllowedToPush, WrongToken):
             git.clone(wanted.address).require_push()
@@ -229,11 +235,10 @@ class Bootstrap:
                 "argocd_read_token, which the cluster gets, may push to the repository: make one that only reads"
             )
 
-    def _converge_password(self) -> None:
+    def _converge_password(self, seen: cluster.ArgoCD) -> None:
         wanted = self._wanted
         if not wanted.password_hash:
             return
-        seen = self._observe()
         own = seen.secrets.get(cluster.ADMIN_SECRET)
         if seen.secret_text(cluster.ADMIN_SECRET, "admin.password") != wanted.password_hash:
             self.outcome.note("replace the admin password")
@@ -249,19 +254,19 @@ class Bootstrap:
         """Empty where it was replaced, or removed as Argo CD advises."""
         return self._observe().secret_text(cluster.INITIAL_SECRET, "password")
 
-    def _await_ready(self) -> None:
+    def _awaited_ready(self, seen: cluster.ArgoCD) -> cluster.ArgoCD:
         """Raises NotReady."""
         ends = time.monotonic() + self._seconds
         workloads = self._wanted.installation.workloads
         while True:
-            self._session.commands.watch.check()
-            seen = self._observe()
             waiting = seen.missing(workloads) + seen.unready(workloads)
             if not waiting:
-                return
+                return seen
             if time.monotonic() > ends:
                 raise self._not_ready(waiting)
-            time.sleep(1.0)
+            self._session.commands.watch.check()
+            time.sleep(_PAUSE_SECONDS)
+            seen = self._observe()
 
     # --- what is told
 

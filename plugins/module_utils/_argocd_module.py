@@ -77,7 +77,7 @@ class ArgocdModule(HostModule):
     @property
     def writer(self) -> Account:
         """Who may push."""
-        return Account(self.params["git_user"], self.params["git_token"])
+        return Account(self.params["git_user"], self.params["git_token"], "argocd_git_token")
 
     @contextlib.contextmanager
     def session(self, key: str = "") -> t.Iterator[Session]:

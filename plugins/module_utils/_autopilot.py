@@ -19,6 +19,7 @@ _REMEDY = "Install argocd-autopilot (role tool), or set tool_argocd_autopilot_pa
 # It waits by itself; only one that hangs is ended by us.
 _GRACE_SECONDS = 120.0
 _LEVEL = re.compile(r"^level=(?P<level>\w+) msg=(?P<words>.*)$")
+_PROGRESS = re.compile(r"\s*(remote: )?(Enumerating|Counting|Compressing|Receiving|Total) ")
 _TOLD = frozenset({"error", "fatal"})
 
 
@@ -87,6 +88,8 @@ def _complaint(stderr: str) -> str:
     told, others = [], []
     for line in stderr.replace("\r", "\n").splitlines():
         found_level = _LEVEL.match(line)
+        if _PROGRESS.match(line):
+            continue
         if not found_level:
             others.append(line.strip())
         elif found_level["level"] in _TOLD:

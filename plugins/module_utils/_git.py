@@ -72,7 +72,7 @@ class GitCertificate(GitError):
 class WrongToken(GitError):
     """The server does not take the token."""
 
-    remedy = "Is the token right and not expired? Its user must fit it, too"
+    remedy = "Is argocd_git_token right and not expired? Its user must fit it, too"
 
 
 class NoSuchRepository(GitError):
@@ -132,10 +132,11 @@ _ERRORS: tuple[tuple[str, type[GitError]], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """Who we are to the server; the token is its password."""
+    """Who we are to the server; the token is its password, and ``setting`` the variable that it comes from."""
 
     user: str
     token: str
+    setting: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,8 +260,14 @@ class Git:
         except CommandTimeout as error:
             raise GitUnreachable(f"{address.url}: git {arguments[0]} was {error.cause}") from error
         if done.code:
-            raise _error(done.err or done.out, address)
+            raise self._error(done.err or done.out, address)
         return done.out
+
+    def _error(self, said: str, address: Address) -> GitError:
+        error = error_of(said, address) or GitError(f"{address}: {said.strip()}")
+        if isinstance(error, WrongToken):
+            error.remedy = f"Is {self._account.setting} right and not expired? Its user must fit it, too"
+        return error
 
 
 class Clone:
@@ -331,7 +338,3 @@ def error_of(said: str, address: Address) -> GitError | None:
         if re.search(pattern, words):
             return kind(f"{address}: {words}")
     return None
-
-
-def _error(said: str, address: Address) -> GitError:
-    return error_of(said, address) or GitError(f"{address}: {said.strip()}")

@@ -195,7 +195,7 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
             Wanted(
                 address=address,
                 writer=module.writer,
-                reader=Account(given["read_user"] or given["git_user"], given["read_token"]),
+                reader=Account(given["read_user"] or given["git_user"], given["read_token"], "argocd_read_token"),
                 namespace=given["namespace"],
                 installation=installation,
                 app="argo-cd",
@@ -251,7 +251,7 @@ def main() -> None:
             "install_file": {"type": "path"},
             "patches": {"type": "list", "elements": "dict", "default": []},
             "admin_password_hash": {"type": "str", "no_log": True},
-            "return_admin_password": {"type": "bool", "default": False},
+            "return_admin_password": {"type": "bool", "default": False, "no_log": False},
             "argocd_autopilot": {"type": "path", "default": "argocd-autopilot"},
             "ready_timeout": {"type": "int", "default": 1200},
             "cache_dir": {"type": "path", "default": "~/.homelab/cache"},

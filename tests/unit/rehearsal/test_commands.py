@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.homelab.talos.plugins.module_utils._argocd_install import KNOWN
 from rehearsal import networks
 from rehearsal.calls import read_calls
 from rehearsal.cli import main
