@@ -227,7 +227,7 @@ class Bootstrap:
     def _look_at_reader(self) -> None:
         """What the cluster gets should not be able to write, unless that is declared."""
         wanted = self._wanted
-        if wanted.reader.token == wanted.writer.token:
+        if (wanted.reader.user, wanted.reader.token) == (wanted.writer.user, wanted.writer.token):
             return
         with self._session.git_of(wanted.reader) as git, contextlib.suppress(NotAllowedToPush, WrongToken):
             git.clone(wanted.address).require_push()
