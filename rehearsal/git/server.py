@@ -11,6 +11,7 @@ import os
 import secrets
 import ssl
 import typing as t
+import urllib.parse
 from pathlib import Path
 
 from aiohttp import web
@@ -25,6 +26,10 @@ from rehearsal.state import StateFolder, read_json, write_json
 
 BODY_LIMIT = 256 * 1024 * 1024
 _PATIENCE = 0.05  # aiohttp takes zero for no limit
+
+
+class NotReadable(Exception):
+    """Why a client gets nothing, in the words of go-git, which Argo CD is built with."""
 
 
 class GitServer:
@@ -98,6 +103,30 @@ class GitServer:
     def _save_faults(self) -> None:
         write_json(self._state.git_faults, [fault.as_json() for fault in self.faults])
 
+    # --- a reader in this process
+
+    def readable(self, url: str, password: str, authorities: str | None) -> Repository:
+        """What a client gets with this password, without a connection; ``NotReadable`` where it gets nothing.
+
+        ``authorities`` are the certificates that it trusts, None if it trusts any.
+        """
+        place = f'Get "{url}/info/refs?service=git-upload-pack"'
+        parts = urllib.parse.urlsplit(url)
+        if f"{parts.scheme}://{parts.netloc}" != self._settings.base:
+            raise NotReadable(f"{place}: dial tcp: lookup {parts.hostname}: no such host")
+        if self._fault("refused"):
+            raise NotReadable(f"{place}: dial tcp {parts.netloc}: connect: connection refused")
+        is_checked = self._settings.tls and authorities is not None
+        if is_checked and self._state.git_ca.read_text().strip() not in (authorities or ""):
+            said = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+            raise NotReadable(f"{place}: {said}")
+        if not self._is_good(password):
+            raise NotReadable("authentication required: ")
+        path = self._repository(parts.path)
+        if path is None:
+            raise NotReadable("repository not found: Repository not found.")
+        return Repository(path)
+
     # --- requests
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -121,8 +150,11 @@ class GitServer:
             password = base64.b64decode(encoded).decode().partition(":")[2]
         except ValueError:
             return False
-        known = secrets.compare_digest(password.encode(), self._token.encode())
-        return kind.lower() == "basic" and known and not self._fault("token-revoked")
+        return kind.lower() == "basic" and self._is_good(password)
+
+    def _is_good(self, token: str) -> bool:
+        known = secrets.compare_digest(token.encode(), self._token.encode())
+        return known and not self._fault("token-revoked")
 
     def _repository(self, path: str) -> Path | None:
         parts = [part for part in path.split("/") if part]
