@@ -17,7 +17,7 @@ import yaml
 
 from rehearsal.argocd.applications import API, FINALIZER, REFRESH
 from rehearsal.argocd.globs import matches
-from rehearsal.argocd.objects import annotations
+from rehearsal.argocd.objects import annotations_of
 from rehearsal.argocd.repositories import Commit, Repositories, Unreadable, content
 from rehearsal.configuration import LOADER
 from rehearsal.kubernetes import Object
@@ -98,7 +98,7 @@ class ApplicationSets:
             return
         if "deletionTimestamp" in live["metadata"]:
             return
-        asked = {key: value for key, value in annotations(live).items() if key == REFRESH}
+        asked = {key: value for key, value in annotations_of(live).items() if key == REFRESH}
         own["annotations"] = {**(metadata.get("annotations") or {}), **asked}
         new = {**live, "metadata": {**live["metadata"], **own}, "spec": template["spec"]}
         self._api.update(applications, self._namespace, name, new, _WRITE)

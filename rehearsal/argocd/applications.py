@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from rehearsal.argocd import health, projects, sync
 from rehearsal.argocd.faults import ApplicationFaults
 from rehearsal.argocd.manifests import Rendered, rendered
-from rehearsal.argocd.objects import Comparison, Identity, Line, annotations, app_option, targets, tracked
+from rehearsal.argocd.objects import Comparison, Identity, Line, annotations_of, app_option, targets, tracked
 from rehearsal.argocd.repositories import Commit, Repositories, Unreadable
 from rehearsal.kubernetes import Object
 from rehearsal.kubernetes.api import Api, Terms
@@ -81,7 +81,7 @@ class Applications:
             self._let_go(resource, application)
             return
         memory = self._memories.setdefault(application["metadata"]["uid"], _Memory(Comparison(self._api)))
-        if REFRESH in annotations(application):
+        if REFRESH in annotations_of(application):
             memory.rendering = None
         seen = await self._seen(application, memory)
         self._describe(resource, application, seen)
@@ -169,11 +169,11 @@ class Applications:
         fresh = self._api.store.get(resource.key, self._namespace, metadata["name"])
         if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
             return
-        asked = REFRESH in annotations(application)
+        asked = REFRESH in annotations_of(application)
         status = self._status(application, fresh.get("status") or {}, seen)
         if status == fresh.get("status") and not asked:
             return
-        kept = {key: value for key, value in annotations(fresh).items() if key != REFRESH or not asked}
+        kept = {key: value for key, value in annotations_of(fresh).items() if key != REFRESH or not asked}
         new = {**fresh, "metadata": {**fresh["metadata"], "annotations": kept}, "status": status}
         new["status"] = {**status, "reconciledAt": now()}
         self._api.update(resource, self._namespace, metadata["name"], new, _CONTROLLER)

@@ -11,7 +11,6 @@ import contextlib
 import secrets
 import time
 import traceback
-import typing as t
 
 from rehearsal.argocd import projects
 from rehearsal.argocd.application_sets import ApplicationSets
@@ -108,7 +107,7 @@ class ArgoCd:
         """The project that lets everything, which there always is."""
         resource = find(self._api.store.resources, *API, "appprojects")
         if resource is not None and self._api.store.get(resource.key, namespace, "default") is None:
-            self._api.create(resource, namespace, t.cast("Object", projects.DEFAULT), _SERVER)
+            self._api.create(resource, namespace, projects.DEFAULT, _SERVER)
 
 
 def _base64(text: str) -> str:

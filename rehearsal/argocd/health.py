@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from rehearsal.kubernetes import Object
@@ -17,7 +16,8 @@ HEALTHY, SUSPENDED, PROGRESSING, MISSING, DEGRADED, UNKNOWN = (
 _ORDER = (HEALTHY, SUSPENDED, PROGRESSING, MISSING, DEGRADED, UNKNOWN)
 APPLICATION = ("argoproj.io", "Application")
 Health = tuple[str, str]  # status and message
-_TOLD = re.compile(r"argoproj\.io[_/]Application\b")
+# Where argocd-cm says how to tell the health of child Applications, now and in its older form.
+_OWN_RULE, _AMONG_OTHERS = "resource.customizations.health.argoproj.io_Application", "argoproj.io/Application:"
 _WAITING = "Waiting for rollout to finish: "
 
 
@@ -28,8 +28,8 @@ def worst(statuses: t.Iterable[str]) -> str:
 def assessed(settings: t.Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """Group and kind of what has a health; that of child Applications counts where argocd-cm says how to tell it."""
     own = frozenset(_RULES)
-    told = any(_TOLD.search(key) or _TOLD.search(value) for key, value in settings.items())
-    return own if told else own - {APPLICATION}
+    is_told = _OWN_RULE in settings or _AMONG_OTHERS in settings.get("resource.customizations", "")
+    return own if is_told else own - {APPLICATION}
 
 
 def of(group: str, obj: Object) -> Health:

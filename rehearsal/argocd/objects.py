@@ -51,11 +51,11 @@ class Line:
 
     @property
     def wave(self) -> int:
-        return int(annotations(self.target or {}).get(_WAVE, "0"))
+        return int(annotations_of(self.target or {}).get(_WAVE, "0"))
 
     def option(self, name: str) -> bool:
         """Does the object itself ask for this, as in ``Prune=false``?"""
-        return name in _split(annotations(self.target or self.live or {}).get(_OPTIONS, ""))
+        return name in _split(annotations_of(self.target or self.live or {}).get(_OPTIONS, ""))
 
     def as_status(self) -> Object:
         named = {"group": self.identity.group, "version": self.version, "kind": self.identity.kind}
@@ -72,7 +72,7 @@ def _split(options: str) -> list[str]:
     return [option.strip() for option in options.split(",")]
 
 
-def annotations(obj: Object) -> dict[str, str]:
+def annotations_of(obj: Object) -> dict[str, str]:
     return (obj.get("metadata") or {}).get("annotations") or {}
 
 
@@ -131,7 +131,7 @@ def tracked(api: Api) -> dict[str, dict[Identity, Object]]:
     """The objects in the cluster by the Application that made them; copies that others made do not count."""
     found: dict[str, dict[Identity, Object]] = {}
     for (group, _plural), obj in api.store.everything():
-        name, _, rest = annotations(obj).get(TRACKING, "").partition(":")
+        name, _, rest = annotations_of(obj).get(TRACKING, "").partition(":")
         metadata = obj["metadata"]
         identity = Identity(group, obj["kind"], metadata.get("namespace", ""), metadata["name"])
         kind, _, place = rest.partition(":")
@@ -174,7 +174,7 @@ class Comparison:
     ) -> Line:
         resource = resource_of(self._api, target)
         live = self._api.store.get(resource.key, identity.namespace, identity.name) if resource else None
-        by_server = server_side or "ServerSideApply=true" in _split(annotations(target).get(_OPTIONS, ""))
+        by_server = server_side or "ServerSideApply=true" in _split(annotations_of(target).get(_OPTIONS, ""))
         is_synced = False
         if resource is not None and live is not None:
             is_synced = not self._differs(identity, resource, target, live, by_server)

@@ -21,10 +21,12 @@ from rehearsal.kubernetes.status import StatusError
 RUNNING, SUCCEEDED, FAILED = "Running", "Succeeded", "Failed"
 RETRIES = 5
 _DEFINITION = "CustomResourceDefinition"
-# Namespaces and definitions before what needs them, workloads last; others in between.
-_FIRST = ("Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "ServiceAccount", "Secret", "ConfigMap")
-_FIRST = (*_FIRST, "StorageClass", "PersistentVolume", "PersistentVolumeClaim", _DEFINITION, "ClusterRole")
-_FIRST = (*_FIRST, "ClusterRoleBinding", "Role", "RoleBinding", "Service", "DaemonSet", "Deployment", "StatefulSet")
+# Namespaces and definitions before what needs them; kinds that are not named come last.
+_FIRST = (
+    *("Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "ServiceAccount", "Secret", "ConfigMap"),
+    *("StorageClass", "PersistentVolume", "PersistentVolumeClaim", _DEFINITION, "ClusterRole", "ClusterRoleBinding"),
+    *("Role", "RoleBinding", "Service", "DaemonSet", "Deployment", "StatefulSet"),
+)
 
 
 @dataclass

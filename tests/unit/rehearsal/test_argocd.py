@@ -576,9 +576,9 @@ def test_child_applications_count_where_the_settings_say_how(scene: Scene, told:
     value = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "child"}}
     value |= {"spec": {**spec, "syncPolicy": AUTOMATED}}
     committed(scene.repository, {"root/a.yaml": documents(value), "app/b.yaml": documents(deployment("web"))})
-    if told:
-        rule = {"resource.customizations.health.argoproj.io_Application": "return obj.status.health"}
-        scene.api.create(CONFIG_MAPS, "argocd", {"metadata": {"name": "argocd-cm"}, "data": rule}, TERMS)
+    rules = {"resource.customizations.ignoreResourceUpdates.argoproj.io_Application": "jsonPointers: []"}
+    rules |= {"resource.customizations.health.argoproj.io_Application": "return obj.status.health"} if told else {}
+    scene.api.create(CONFIG_MAPS, "argocd", {"metadata": {"name": "argocd-cm"}, "data": rules}, TERMS)
     scene.apply("root", "root", destination={"server": IN_CLUSTER, "namespace": "argocd"})
     scene.settle()
     assert scene.state_of("child") == ("Synced", "Progressing")
