@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 from rehearsal import lifecycle
+from rehearsal.argocd.faults import FAULTS as ARGO_CD_FAULTS
 from rehearsal.calls import read_calls
 from rehearsal.control import ask
 from rehearsal.errors import RehearsalError
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
 
     fault = commands.add_parser("fault", parents=[common], help="let something go wrong on a node")
-    fault.add_argument("node", nargs="?", help="or 'git': the Git server")
+    fault.add_argument("node", nargs="?", help="or 'git': the Git server, or 'argocd'")
     fault.add_argument("fault", nargs="?")
     fault.add_argument("words", nargs="*", metavar="KEY=VALUE", help="times=N method=NAME after=NAME delay=SECONDS")
     fault.add_argument("--in", dest="stages", action="append", default=[], metavar="STAGE", help="only in this stage")
@@ -138,6 +139,7 @@ def _fault(parsed: argparse.Namespace, state: StateFolder) -> None:
     if parsed.list:
         faults = [[name, text] for name, text in FAULTS.items()]
         faults += [[f"git {name}", text] for name, text in GIT_FAULTS.items()]
+        faults += [[f"argocd {name}", text] for name, text in ARGO_CD_FAULTS.items()]
         print(table(["FAULT", "WHAT HAPPENS"], faults))
     elif parsed.clear:
         ask(state, "clear", nodes=[parsed.node] if parsed.node else [])

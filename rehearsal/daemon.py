@@ -25,7 +25,7 @@ from rehearsal.node import Node, NodeRecord
 from rehearsal.state import StateFolder, read_json
 
 # Who a fault is of, beside the nodes.
-GIT = "git"
+GIT, ARGO_CD = "git", "argocd"
 
 
 class Daemon:
@@ -35,8 +35,9 @@ class Daemon:
         self.state = state
         settings = read_json(state.settings)
         records = [NodeRecord(**read_json(state.nodes / f"{name}.json")) for name in settings["nodes"]]
-        self.fleet = Fleet(records, boot_time=settings["boot_time"], pod_time=settings.get("pod_time"), state=state)
         self.git = GitServer(state, GitSettings(**settings["git"])) if settings.get("git") else None
+        times = {"boot_time": settings["boot_time"], "pod_time": settings.get("pod_time")}
+        self.fleet = Fleet(records, **times, state=state, git=self.git)
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -117,14 +118,18 @@ class Daemon:
     def _fault(self, request: dict[str, t.Any]) -> None:
         if request["node"] == GIT and self.git is not None:
             return self.git.add_fault(request["fault"], request["words"])
+        if request["node"] == ARGO_CD:
+            return self.fleet.application_faults.add(request["fault"], request["words"])
         node = self.fleet.node(request["node"])
         self.fleet.add_fault(node, Fault.from_words(request["fault"], request["words"], request["stages"]))
 
     def _clear(self, request: dict[str, t.Any]) -> None:
-        names = request.get("nodes") or [*self.fleet.nodes, GIT]
+        names = request.get("nodes") or [*self.fleet.nodes, GIT, ARGO_CD]
         if GIT in names and self.git is not None:
             self.git.clear_faults()
-        names = [name for name in names if name != GIT]
+        if ARGO_CD in names:
+            self.fleet.application_faults.clear()
+        names = [name for name in names if name not in (GIT, ARGO_CD)]
         self.fleet.clear_faults([self.fleet.node(name) for name in names])
 
     def _power(self, request: dict[str, t.Any]) -> None:

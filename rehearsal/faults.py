@@ -33,11 +33,12 @@ FAULTS: dict[str, str] = {
 STAGES = frozenset(("maintenance", "booting", "running", "rebooting", "resetting", "shutting down", "off"))
 # Faults that happen once unless told otherwise.
 ONCE = frozenset(("reboot-in-call", "lost-apply-answer", "old-config"))
+_SETTINGS = ("times", "method", "after", "delay")
 
 
 @dataclass
 class Fault:
-    """One fault of one node."""
+    """One fault of one node, or of what else the rehearsal plays."""
 
     name: str
     times: int | None = None
@@ -46,6 +47,7 @@ class Fault:
     delay: float = 1.0
     stages: tuple[str, ...] = ()
     armed: bool = field(default=True)
+    app: str = ""
 
     @classmethod
     def from_words(
@@ -56,19 +58,20 @@ class Fault:
         *,
         known: t.Collection[str] = tuple(FAULTS),
         once: t.Collection[str] = ONCE,
+        settings: t.Sequence[str] = _SETTINGS,
     ) -> Fault:
         """A fault from ``key=value`` words; ``ValueError`` tells what is wrong with them."""
         if name not in known:
             raise ValueError(f"unknown fault {name!r}; known: {', '.join(known)}")
-        unknown = set(words) - {"times", "method", "after", "delay"}
+        unknown = set(words) - set(settings)
         if unknown:
-            raise ValueError(f"unknown setting {sorted(unknown)[0]!r}; known: times, method, after, delay")
+            raise ValueError(f"unknown setting {sorted(unknown)[0]!r}; known: {', '.join(settings)}")
         if strange := set(stages) - STAGES:
             raise ValueError(f"unknown stage {sorted(strange)[0]!r}; known: {', '.join(sorted(STAGES))}")
         times = int(words["times"]) if "times" in words else (1 if name in once else None)
         after = words.get("after", "")
         delay = float(words.get("delay", "1"))
-        return cls(name, times, words.get("method", ""), after, delay, tuple(stages), armed=not after)
+        return cls(name, times, words.get("method", ""), after, delay, tuple(stages), not after, words.get("app", ""))
 
     def applies(self, stage: str, method: str) -> bool:
         """In this stage, for this method (its last word; empty while no call has begun)?"""
@@ -85,6 +88,7 @@ class Fault:
             "delay": self.delay,
             "stages": list(self.stages),
             "armed": self.armed,
+            "app": self.app,
         }
 
     @classmethod

@@ -11,12 +11,14 @@ import typing as t
 import uuid
 
 from rehearsal import pki
+from rehearsal.argocd.faults import ApplicationFaults
 from rehearsal.calls import CallLog
 from rehearsal.configuration import KeyPair
 from rehearsal.endpoint import PORT, Endpoint
 from rehearsal.errors import RehearsalError
 from rehearsal.etcd import Etcd
 from rehearsal.faults import Fault
+from rehearsal.git.server import GitServer
 from rehearsal.kubernetes.clusters import Clusters
 from rehearsal.node import Node, NodeRecord
 from rehearsal.router import Router
@@ -36,6 +38,7 @@ class Fleet:
         pod_time: float | None = None,
         state: StateFolder | None = None,
         port: int = PORT,
+        git: GitServer | None = None,
     ) -> None:
         self.boot_time, self.state, self.port = boot_time, state, port
         self.pod_time = boot_time if pod_time is None else pod_time
@@ -44,6 +47,7 @@ class Fleet:
         self.nodes = {record.name: Node(record, self) for record in records}
         self.router = Router(self)
         self.endpoints = {name: Endpoint(node, self.router, port) for name, node in self.nodes.items()}
+        self.git, self.application_faults = git, ApplicationFaults(state)
         self.kubernetes = Clusters(self)
         self._by_address = {node.address: node for node in self.nodes.values()}
         self._ticking: asyncio.Task[None] | None = None

@@ -31,6 +31,7 @@ class StateFolder:
         self.git_ca = self.path / "git-ca.crt"
         self.git_ca_key = self.path / "git-ca.key"
         self.git_faults = self.path / "git-faults.json"
+        self.argocd_faults = self.path / "argocd-faults.json"
         self.calls = self.path / "calls.jsonl"
         self.log = self.path / "daemon.log"
         self.socket = self.path / "control.sock"

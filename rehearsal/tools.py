@@ -66,8 +66,13 @@ def install_autopilot(state: StateFolder) -> str:
             target.unlink(missing_ok=True)
             target.symlink_to(Path(candidate).absolute())
             return f"the real one, {candidate}"
-    _write_script(target, "rehearsal.standin.autopilot")
+    write_autopilot(target)
     return f"the stand-in (no argocd-autopilot {AUTOPILOT_VERSION} found by {variable} or PATH)"
+
+
+def write_autopilot(target: Path) -> None:
+    """The stand-in as a command."""
+    _write_script(target, "rehearsal.standin.autopilot")
 
 
 def install_kubectl(state: StateFolder) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -65,6 +66,30 @@ class Repository:
         """The newest commit of the default branch, empty where there is none."""
         done = self._run("rev-parse", "--verify", "--quiet", "HEAD")
         return done.stdout.strip()
+
+    def resolve(self, revision: str) -> str:
+        """The commit of a branch or of HEAD, empty where there is none; without git, for it is asked all the time."""
+        name = revision
+        if name in ("", "HEAD"):
+            name = (self.path / "HEAD").read_text(encoding="utf-8").strip().removeprefix("ref: refs/heads/")
+        if ".." in name:  # git allows it in no name either
+            return ""
+        with contextlib.suppress(OSError):
+            return (self.path / "refs" / "heads" / name).read_text(encoding="utf-8").strip()
+        with contextlib.suppress(OSError):
+            for line in (self.path / "packed-refs").read_text(encoding="utf-8").splitlines():
+                if line.endswith(f" refs/heads/{name}"):
+                    return line.split()[0]
+        return ""
+
+    def read(self, *words: str) -> bytes:
+        """The output of a git command that only reads."""
+        environment = {**os.environ, "GIT_DIR": str(self.path)}
+        command = ["git", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        if done.returncode:
+            raise RehearsalError(f"git {words[0]}: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout
 
     def _git(self, *words: str) -> str:
         done = self._run(*words)

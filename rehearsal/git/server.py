@@ -11,6 +11,7 @@ import os
 import secrets
 import ssl
 import typing as t
+import urllib.parse
 from pathlib import Path
 
 from aiohttp import web
@@ -25,6 +26,10 @@ from rehearsal.state import StateFolder, read_json, write_json
 
 BODY_LIMIT = 256 * 1024 * 1024
 _PATIENCE = 0.05  # aiohttp takes zero for no limit
+
+
+class NotReadable(Exception):
+    """Why a client gets nothing, in the words of go-git, which Argo CD is built with."""
 
 
 class GitServer:
@@ -99,11 +104,35 @@ class GitServer:
     def _save_faults(self) -> None:
         write_json(self._state.git_faults, [fault.as_json() for fault in self.faults])
 
+    # --- a reader in this process
+
+    def readable(self, url: str, password: str, authorities: str | None) -> Repository:
+        """What a client gets with this password, without a connection; ``NotReadable`` where it gets nothing.
+
+        ``authorities`` are the certificates that it trusts, None if it trusts any.
+        """
+        place = f'Get "{url}/info/refs?service=git-upload-pack"'
+        parts = urllib.parse.urlsplit(url)
+        if f"{parts.scheme}://{parts.netloc}" != self._settings.base:
+            raise NotReadable(f"{place}: dial tcp: lookup {parts.hostname}: no such host")
+        if self._fault("refused"):
+            raise NotReadable(f"{place}: dial tcp {parts.netloc}: connect: connection refused")
+        is_checked = self._settings.tls and authorities is not None
+        if is_checked and self._state.git_ca.read_text().strip() not in (authorities or ""):
+            said = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+            raise NotReadable(f"{place}: {said}")
+        if not self._is_good(password):
+            raise NotReadable("authentication required: ")
+        path = self._repository(parts.path)
+        if path is None:
+            raise NotReadable("repository not found: Repository not found.")
+        return Repository(path)
+
     # --- requests
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         token = _token(request.headers.get("Authorization", ""))
-        if not self._is_known(token):
+        if not self._is_good(token):
             challenge = {"WWW-Authenticate": 'Basic realm="rehearsal"'}
             return web.Response(status=401, headers=challenge)
         path = self._repository(request.path)
@@ -116,7 +145,7 @@ class GitServer:
             Repository(path).commit("Somebody was faster")
         return await self._backend(request)
 
-    def _is_known(self, token: str) -> bool:
+    def _is_good(self, token: str) -> bool:
         tokens = (self._token, self._read_token)
         known = any(secrets.compare_digest(token.encode(), each.encode()) for each in tokens)
         return known and not self._fault("token-revoked")

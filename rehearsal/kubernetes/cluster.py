@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from pathlib import Path
 
 from rehearsal import readiness
-from rehearsal.kubernetes import argocd
+from rehearsal.argocd.controller import ArgoCd
 from rehearsal.kubernetes.api import NAMESPACES, Api, Terms
 from rehearsal.kubernetes.kinds import built_in
 from rehearsal.kubernetes.nodes import Registrations
 from rehearsal.kubernetes.pods import Workloads
-from rehearsal.kubernetes.status import StatusError
 from rehearsal.kubernetes.store import Store
 
 if t.TYPE_CHECKING:
@@ -36,6 +34,7 @@ class Cluster:
         self.api = Api(self.store)
         self._workloads = Workloads(self.api, fleet.pod_time, self._stuck)
         self._registrations = Registrations(self.api)
+        self._argo_cd = ArgoCd(self.api, fleet.git, fleet.application_faults)
         for name in _FIRST_NAMESPACES:
             if self.store.get(NAMESPACES.key, "", name) is None:
                 self.api.create(NAMESPACES, "", {"metadata": {"name": name}}, _BY_ITSELF)
@@ -48,9 +47,11 @@ class Cluster:
             self._registrations.settle((node, _kubelet_ready(node)) for node in members)
             self._add_service_accounts()
             self._workloads.settle()
-            with contextlib.suppress(StatusError):  # refused writes are tried again in the next round
-                argocd.settle(self.api)
+            self._argo_cd.settle()
         self.store.save()
+
+    def stop(self) -> None:
+        self._argo_cd.stop()
 
     def _add_service_accounts(self) -> None:
         for namespace in self.store.all(NAMESPACES.key):

@@ -47,7 +47,9 @@ class Clusters:
         for endpoint in self._endpoints.values():
             await endpoint.update(self.of)
         for gone in self._known.keys() - alive:
-            self._known.pop(gone).store.forget()
+            cluster = self._known.pop(gone)
+            cluster.stop()
+            cluster.store.forget()
         for cluster in self._known.values():
             cluster.settle()
 
@@ -55,4 +57,5 @@ class Clusters:
         for endpoint in self._endpoints.values():
             await endpoint.close()
         for cluster in self._known.values():
+            cluster.stop()
             cluster.store.save(at_once=True)

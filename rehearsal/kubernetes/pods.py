@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import itertools
 import json
@@ -20,6 +21,7 @@ from rehearsal.kubernetes.status import StatusError
 
 _PODS, _NODES = built_in("pods"), built_in("nodes")
 _WORKLOADS = tuple(built_in(plural) for plural in ("deployments", "statefulsets", "daemonsets"))
+_EXCEEDED = "ProgressDeadlineExceeded"
 _HASH = "pod-template-hash"
 _STATUS = Terms("kube-controller-manager", subresource="status")
 _WRITE = Terms("kube-controller-manager")
@@ -234,6 +236,17 @@ def _progress(workload: Object, done: bool) -> list[Object]:
     before = {each["type"]: each for each in (workload.get("status") or {}).get("conditions") or []}
     for condition in conditions:
         known = before.get(condition["type"])
+        if known and condition["type"] == "Progressing" and not done and _is_over(workload, known):
+            condition |= {"status": "False", "reason": _EXCEEDED}
         if known and (known["status"], known["reason"]) == (condition["status"], condition["reason"]):
             condition["lastTransitionTime"] = known["lastTransitionTime"]
     return conditions
+
+
+def _is_over(workload: Object, known: Object) -> bool:
+    """Has the rollout made no progress for so long that it counts as failed?"""
+    if known["reason"] == _EXCEEDED:
+        return True
+    since = datetime.datetime.fromisoformat(known["lastTransitionTime"])
+    seconds = workload["spec"].get("progressDeadlineSeconds", 600)
+    return bool(known["reason"] == "ReplicaSetUpdated" and time.time() - since.timestamp() > seconds)

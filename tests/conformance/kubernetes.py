@@ -17,6 +17,7 @@ from rehearsal.cli import main
 from rehearsal.configuration import MachineConfiguration
 from rehearsal.control import ask
 from rehearsal.kubeconfig import kubeconfig
+from rehearsal.messages import new
 from rehearsal.state import StateFolder
 from rehearsal.versions import TalosVersion
 from tests.unit.rehearsal.harness import Client, Cluster, network, run
@@ -77,6 +78,7 @@ class Rehearsed:
         self.state = StateFolder(folder / "state")
         self._folder, self._third = folder, third
         self.kubectl = Kubectl(folder / "kubeconfig")
+        self.cluster = Cluster()
 
     def command(self, *words: str) -> None:
         assert main([*words, "--state", str(self.state.path)]) == 0
@@ -102,7 +104,18 @@ class Rehearsed:
         run(_bootstrapped(control_plane))
         self.write_kubeconfig(cluster)
         self.await_ready()
+        self.cluster = cluster
         return cluster
+
+    def rebuild(self) -> None:
+        """All nodes back to maintenance, and a new cluster on them."""
+        wipe = new("machine.ResetRequest", graceful=False, reboot=True)
+        for label in ("STATE", "EPHEMERAL"):
+            wipe.system_partitions_to_wipe.add(label=label, wipe=True)
+        for node in self.nodes().values():
+            run(Client(node["address"], self.cluster.context()).machine("Reset", wipe))
+        self._await(lambda nodes: all(node["stage"] == "maintenance" for node in nodes.values()))
+        self.make_cluster()
 
     def write_kubeconfig(self, cluster: Cluster) -> None:
         data = cluster.config("anton", "controlplane")

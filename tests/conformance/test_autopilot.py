@@ -9,95 +9,24 @@ The recordings lie in ``argocd-autopilot/<version>``; without them only this tes
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 
-from rehearsal.git.repositories import Repository
+from tests.conformance.autopilot import SECRET, Attempt, definition, server
 from tests.conformance.kubernetes import Kubectl, Rehearsed, rehearsed
 
 _RECORDINGS = Path(__file__).with_name("argocd-autopilot") / "0.4.20"
 _RECORDED_URL, _RECORDED_MISSING = "http://127.0.0.1:8931/org/gitops.git", "http://127.0.0.1:8931/org/nothere.git"
 # git's progress, and warnings of the API server and of kubectl.
 _NOISE = re.compile(r"(Total \d|Enumerating |Counting |Compressing |I\d{4} |Warning: )")
-_KINDS = {
-    "applications": ("Application", {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}),
-    "applicationsets": ("ApplicationSet", {"spec": {"type": "object", "description": "long " * 60_000}}),
-}
 
 
-def _definition(plural: str) -> dict[str, t.Any]:
-    kind, properties = _KINDS[plural]
-    status = {"status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {**properties, **status}}}
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
-    names = {"plural": plural, "kind": kind, "singular": kind.lower()}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.argoproj.io"},
-        "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": names, "versions": [version]},
-    }
-
-
-def _server(replicas: int) -> dict[str, t.Any]:
-    labels = {"app.kubernetes.io/name": "argocd-server"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "server", "image": "x.invalid/s"}]}}
-    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    metadata = {"name": "argocd-server", "labels": labels}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
-
-
-SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "argocd-secret"}}
-
-
-class Attempt:
-    """A repository, a namespace and a folder for one test's runs of the stand-in."""
-
-    def __init__(self, rehearsal: Rehearsed, folder: Path, name: str) -> None:
-        self.rehearsal, self.folder, self.namespace = rehearsal, folder, name
-        self.kubectl = rehearsal.kubectl
-        self.repository = Repository.create(rehearsal.state.git, f"attic/{name}")
-        base = json.loads(rehearsal.state.settings.read_text())["git"]["address"]
-        self.url = f"http://{base}:3000/attic/{name}.git"
-        self.missing = self.url.replace(name, "nobody")
-        (folder / ".gitconfig").write_text("[user]\n name = Tester\n email = tester@example.invalid\n")
-        self.token = rehearsal.state.git_token.read_text().strip()
-        self.write_app("app-fixed", _definition("applications"), _server(1), SECRET)
-        self.write_app("app-full", _definition("applications"), _server(1), SECRET, _definition("applicationsets"))
-
-    def write_app(self, name: str, *objects: dict[str, t.Any]) -> None:
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        (folder / "install.yaml").write_text(yaml.safe_dump_all(objects))
-        (folder / "kustomization.yaml").write_text("resources: [install.yaml]\n")
-
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        bin_ = self.rehearsal.state.bin
-        own = {"HOME": str(self.folder), "KUBECONFIG": str(self.kubectl.kubeconfig), "GIT_TOKEN": self.token}
-        own |= {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "GIT_CONFIG_NOSYSTEM": "1"}
-        return subprocess.run(
-            [str(bin_ / "argocd-autopilot"), *words],
-            cwd=self.folder,
-            env={**os.environ, **own, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def bootstrap(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        words = ("--repo", self.url, "--app", "./app-fixed", "-n", self.namespace, "--request-timeout", "60s", *words)
-        return self.run("repo", "bootstrap", *words, **environment)
-
-    def bootstrapped(self) -> None:
-        done = self.bootstrap()
-        assert done.returncode == 0, done.stdout + done.stderr
+class Replay(Attempt):
+    """Runs of the stand-in beside those that were recorded."""
 
     def replay(self, name: str) -> None:
         """Run what was recorded; exit code and words must be the same, but for what differs between the machines."""
@@ -130,14 +59,6 @@ class Attempt:
         own = ("namespace/", "secret/argocd-repo-creds", "application.argoproj.io/", "NAME", "apps ")
         return [re.sub(r"(created|configured|unchanged)$", "applied", line) for line in lines if line.startswith(own)]
 
-    def files(self) -> dict[str, str]:
-        """Of the repository's newest commit."""
-        names = self.repository._git("ls-tree", "-r", "--name-only", "HEAD").splitlines()
-        return {name: self.repository._git("show", f"HEAD:{name}") for name in names}
-
-    def commits(self) -> list[str]:
-        return self.repository._git("log", "--format=%s").splitlines()
-
 
 def _recording(name: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads((_RECORDINGS / f"{name}.json").read_text(encoding="utf-8")))
@@ -150,9 +71,9 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Rehearsed]
 
 
 @pytest.fixture
-def attempt(rehearsal: Rehearsed, tmp_path: Path, request: pytest.FixtureRequest) -> t.Iterator[Attempt]:
+def attempt(rehearsal: Rehearsed, tmp_path: Path, request: pytest.FixtureRequest) -> t.Iterator[Replay]:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    made = Attempt(rehearsal, tmp_path, name)
+    made = Replay(rehearsal, tmp_path, name)
     yield made
     kubectl = rehearsal.kubectl
     if "applications.argoproj.io" in kubectl("get", "crd", "-o", "name"):
@@ -168,61 +89,61 @@ def attempt(rehearsal: Rehearsed, tmp_path: Path, request: pytest.FixtureRequest
 @pytest.mark.parametrize(
     "name", ["bootstrap-no-repo", "bootstrap-missing-app", "bootstrap-bad-token", "bootstrap-missing-repo"]
 )
-def test_refused_at_once(attempt: Attempt, name: str) -> None:
+def test_refused_at_once(attempt: Replay, name: str) -> None:
     attempt.replay(name)
     assert attempt.commits() == ["First commit"]
 
 
-def test_a_definition_that_is_too_long(attempt: Attempt) -> None:
+def test_a_definition_that_is_too_long(attempt: Replay) -> None:
     attempt.replay("bootstrap-full-manifests")
     assert attempt.commits() == ["Validating repository write permission", "First commit"]
     assert attempt.kubectl("-n", attempt.namespace, "get", "deployment", "-o", "name")
 
 
-def test_pods_that_never_become_ready(attempt: Attempt) -> None:
+def test_pods_that_never_become_ready(attempt: Replay) -> None:
     for node in ("berta", "cesar"):
         attempt.rehearsal.command("fault", node, "pods-never-ready")
     attempt.replay("bootstrap-not-ready")
     assert attempt.commits()[0] == "Validating repository write permission"
 
 
-def _without_pods(attempt: Attempt) -> None:
+def _without_pods(attempt: Replay) -> None:
     """Ready as a Deployment is that wants no pods, so that the login finds none; the first password is there."""
-    attempt.write_app("app-fixed", _definition("applications"), _server(0), SECRET)
+    attempt.write_app("app-fixed", definition("applications"), server(0), SECRET)
     attempt.kubectl("create", "namespace", attempt.namespace)
     own = ("-n", attempt.namespace, "create", "secret", "generic", "argocd-initial-admin-secret")
     attempt.kubectl(*own, "--from-literal=password=sesame")
 
 
-def test_login_without_a_pod(attempt: Attempt) -> None:
+def test_login_without_a_pod(attempt: Replay) -> None:
     _without_pods(attempt)
     attempt.replay("bootstrap-ok-until-login")
     assert attempt.commits()[:2] == ["Autopilot Bootstrap", "Validating repository write permission"]
 
 
-def test_bootstrap_again(attempt: Attempt) -> None:
+def test_bootstrap_again(attempt: Replay) -> None:
     attempt.bootstrapped()
     attempt.replay("bootstrap-again")
 
 
-def test_recover(attempt: Attempt) -> None:
+def test_recover(attempt: Replay) -> None:
     attempt.bootstrapped()
     before = attempt.commits()
     attempt.kubectl("delete", "-n", attempt.namespace, "deployment", "argocd-server")
-    attempt.write_app("app-fixed", _definition("applications"), _server(0), SECRET)
+    attempt.write_app("app-fixed", definition("applications"), server(0), SECRET)
     attempt.replay("recover-until-login")
     assert attempt.commits() == before
 
 
 @pytest.mark.parametrize("name", ["recover-install-dir", "recover-install-file"])
-def test_recover_from_the_repositorys_own_folder(attempt: Attempt, name: str) -> None:
+def test_recover_from_the_repositorys_own_folder(attempt: Replay, name: str) -> None:
     folder = attempt.folder / "co" / "bootstrap" / "argo-cd"
     folder.mkdir(parents=True)
     (folder / "install.yaml").write_text(yaml.safe_dump(SECRET))
     attempt.replay(name)
 
 
-def test_projects_and_the_repositorys_content(attempt: Attempt) -> None:
+def test_projects_and_the_repositorys_content(attempt: Replay) -> None:
     attempt.bootstrapped()
     for name in ("project-create", "project-create-again", "project-list"):
         attempt.replay(name)
@@ -242,7 +163,7 @@ def test_projects_and_the_repositorys_content(attempt: Attempt) -> None:
 # --- what was not recorded, but is known
 
 
-def test_the_token_lies_in_the_annotation(attempt: Attempt) -> None:
+def test_the_token_lies_in_the_annotation(attempt: Replay) -> None:
     attempt.bootstrapped()
     own = ("-n", attempt.namespace, "get", "secret", "argocd-repo-creds", "-o", "json")
     secret = json.loads(attempt.kubectl(*own))
@@ -250,7 +171,7 @@ def test_the_token_lies_in_the_annotation(attempt: Attempt) -> None:
     assert secret["metadata"]["labels"]["argocd.argoproj.io/secret-type"] == "repo-creds"
 
 
-def test_the_whole_of_it(attempt: Attempt) -> None:
+def test_the_whole_of_it(attempt: Replay) -> None:
     done = attempt.bootstrap()
     assert done.returncode == 0, done.stderr
     password = re.search(r"argocd initialized\. password: (\S+)\"", done.stderr)
@@ -264,7 +185,7 @@ def test_the_whole_of_it(attempt: Attempt) -> None:
     assert kept not in hidden.stderr + hidden.stdout
 
 
-def test_dry_run_touches_nothing(attempt: Attempt) -> None:
+def test_dry_run_touches_nothing(attempt: Replay) -> None:
     done = attempt.bootstrap("--dry-run")
     assert done.returncode == 0
     kinds = {document["kind"] for document in yaml.safe_load_all(done.stdout)}
@@ -273,7 +194,7 @@ def test_dry_run_touches_nothing(attempt: Attempt) -> None:
     assert attempt.kubectl("get", "namespace", attempt.namespace, "--ignore-not-found") == ""
 
 
-def test_a_branch_and_a_folder(attempt: Attempt) -> None:
+def test_a_branch_and_a_folder(attempt: Replay) -> None:
     done = attempt.bootstrap("--repo", f"{attempt.url}/gitops?ref=live", "-b")
     assert done.returncode == 0, done.stderr
     names = attempt.repository._git("ls-tree", "-r", "--name-only", "live").splitlines()
@@ -293,7 +214,7 @@ def test_a_branch_and_a_folder(attempt: Attempt) -> None:
         ("token-revoked", "authentication required: "),
     ],
 )
-def test_pushes_that_are_refused(attempt: Attempt, fault: str, said: str) -> None:
+def test_pushes_that_are_refused(attempt: Replay, fault: str, said: str) -> None:
     attempt.rehearsal.command("fault", "git", fault)
     done = attempt.bootstrap()
     assert done.returncode == 1
@@ -314,7 +235,7 @@ def test_pushes_that_are_refused(attempt: Attempt, fault: str, said: str) -> Non
         (10, "Autopilot Bootstrap", True, True),
     ],
 )
-def test_dies_after_a_step(attempt: Attempt, step: int, commit: str, is_installed: bool, has_application: bool) -> None:
+def test_dies_after_a_step(attempt: Replay, step: int, commit: str, is_installed: bool, has_application: bool) -> None:
     done = attempt.bootstrap(STANDIN_AUTOPILOT_DIES_AFTER=str(step))
     assert done.returncode == -9, done.stderr
     assert attempt.commits()[0] == commit
@@ -325,7 +246,7 @@ def test_dies_after_a_step(attempt: Attempt, step: int, commit: str, is_installe
         assert bool(found) == has_application
 
 
-def test_version(attempt: Attempt) -> None:
+def test_version(attempt: Replay) -> None:
     assert attempt.run("version").stdout == "v0.4.20\n"
 
 
