@@ -297,6 +297,11 @@ class Clone:
             names += (os.path.relpath(os.path.join(folder, file), self._path("")) for file in files)
         return sorted(names)
 
+    def holds(self, path: str) -> bool:
+        """Is there such a file or folder, from the repository's root?"""
+        inside = os.path.normpath(path)
+        return not inside.startswith("..") and os.path.exists(os.path.join(self._folder, inside))
+
     def change(self, files: t.Mapping[str, str | None]) -> None:
         """Write files; those whose text is None are removed."""
         for name, text in files.items():
