@@ -86,6 +86,7 @@ class Application:
 
     def require_valid(self) -> None:
         """Raises BadProject, BadApplication."""
+        self.require_named()
         require_name("dest_namespace", self.dest_namespace)
         _require_manifests(self.manifests)
         of_other = _OF_DIRECTORY if self.kind == KUSTOMIZE else _OF_KUSTOMIZE

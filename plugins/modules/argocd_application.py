@@ -197,9 +197,7 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
         exclude=given["exclude"],
     )
     removes = given["state"] == "absent"
-    application.require_named()
-    if not removes:
-        application.require_valid()
+    (application.require_named if removes else application.require_valid)()
 
     def pending(content: Content) -> Files:
         return (applications.absent if removes else applications.present)(content, application)
