@@ -185,5 +185,5 @@ def client_of(git: LocalGit, folder: Path, *, token: str = "", **environment: st
         own |= {f"GIT_{role}_NAME": "Tester", f"GIT_{role}_EMAIL": "tester@example.invalid"}
     with Watch() as watch:
         commands = Commands(str(folder), {**own, **environment}, watch)
-        with Git(commands, Account(git.user, token or git.token)) as client:
+        with Git(commands, Account(git.user, token or git.token, "argocd_git_token")) as client:
             yield client

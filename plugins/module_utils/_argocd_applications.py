@@ -141,13 +141,15 @@ def present(content: Content, application: Application) -> Files:
 
 def absent(content: Content, application: Application) -> Files:
     """All of the application where this project was the last that had it; the namespace stays."""
-    folders = [application.overlay, application.own_folder]
     users = {project for project, name in projects.applications(content) if name == application.name}
+    if application.project not in users:
+        return {}
     if users == {application.project}:
-        folders = [application.folder]
-    elif application.project not in users:
-        folders = []
-    return {name: None for folder in folders for name in content.files(folder)}
+        return dict.fromkeys(content.files(application.folder))
+    # Beside its config may lie what others use: the folder of a project base is the base.
+    configs = [f"{application.own_folder}/{name}" for name in ("config.json", "config_dir.json")]
+    own = [name for name in configs if content.read(name) is not None]
+    return dict.fromkeys([*content.files(application.overlay), *own])
 
 
 def _server_of(project: Object) -> str:

@@ -20,8 +20,8 @@ from ._kubectl import Object
 
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _PATTERN = re.compile(r"[-a-z0-9*]{1,63}", re.ASCII)
-# Argo CD's own project and autopilot's own ApplicationSet; folders of an application.
-_RESERVED = frozenset({"default", "cluster-resources", "overlays", "base"})
+# Argo CD's own project and autopilot's own ApplicationSet; the folder of overlays.
+_RESERVED = frozenset({"default", "cluster-resources", "overlays"})
 SERVER = "argocd-autopilot.argoproj-labs.io/default-dest-server"
 _APPLICATION = re.compile(r"apps/(?P<app>[^/]+)/(?:overlays/)?(?P<project>[^/]+)/config(?:_dir)?\.json")
 _SECONDS = 20

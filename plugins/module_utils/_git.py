@@ -169,7 +169,7 @@ class Address:
                 f"argocd_repo_url is {shown}",
                 remedy="It must be like https://github.com/me/homelab.git: argocd-autopilot speaks HTTP only",
             )
-        if parts.query or parts.fragment or ".git/" in parts.path:
+        if parts.query or parts.fragment or ".git/" in parts.path.rstrip("/"):
             raise BadAddress(
                 f"argocd_repo_url {shown} names more than a repository",
                 remedy="Put the branch into argocd_repo_branch and the folder into argocd_repo_path",

@@ -528,6 +528,16 @@ def test_an_application_of_two_projects_leaves_one(web: Bench) -> None:
     assert not web.application(other).actions
 
 
+def test_a_folder_in_the_project_base_leaves_the_base(web: Bench) -> None:
+    web.project(Project("base", ("web",)))
+    folder = replaced(project="base", kind="directory", source_path="gitops/bootstrap")
+    web.application()
+    before = web.git.files()
+    web.application(folder)
+    web.no_application(folder)
+    assert web.git.files() == before
+
+
 def test_a_base_without_this_project_stays(web: Bench) -> None:
     """Nothing of it was ever in this project."""
     assert not web.no_application().actions
