@@ -15,6 +15,9 @@ import typing as t
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ansible_collections.homelab.talos.plugins.module_utils._commands import Commands
+from ansible_collections.homelab.talos.plugins.module_utils._git import Account, Git
+from ansible_collections.homelab.talos.plugins.module_utils._progress import Watch
 from rehearsal.git.repositories import FIRST, Repository
 from rehearsal.git.server import GitServer
 from rehearsal.git.settings import USER, GitSettings, prepare
@@ -170,3 +173,17 @@ def local_git(folder: Path, *, tls: bool = False) -> Iterator[LocalGit]:
         yield git
     finally:
         git.close()
+
+
+@contextlib.contextmanager
+def client_of(git: LocalGit, folder: Path, *, token: str = "", **environment: str) -> Iterator[Git]:
+    """The product's own client, in a new folder, for the right account or another token."""
+    folder.mkdir(exist_ok=True)
+    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    own |= {"GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        own |= {f"GIT_{role}_NAME": "Tester", f"GIT_{role}_EMAIL": "tester@example.invalid"}
+    with Watch() as watch:
+        commands = Commands(str(folder), {**own, **environment}, watch)
+        with Git(commands, Account(git.user, token or git.token, "argocd_git_token")) as client:
+            yield client

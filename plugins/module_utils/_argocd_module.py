@@ -16,6 +16,7 @@ import typing as t
 from ._autopilot import Autopilot
 from ._commands import Commands
 from ._git import Account, Address, Git
+from ._gitops_commit import Content, Files, converge
 from ._host_module import HostModule
 from ._kubectl import Kubectl
 from ._progress import Watch
@@ -92,6 +93,12 @@ class ArgocdModule(HostModule):
                 Kubectl(commands, given.get("kubeconfig") or "", path=given.get("kubectl") or "kubectl"),
                 Autopilot(commands, given.get("argocd_autopilot") or "argocd-autopilot"),
             )
+
+    def commit(self, message: str, pending: t.Callable[[Content], Files]) -> dict[str, t.Any]:
+        """The result of one commit to the repository, or of none. Raises TalosError."""
+        address = self.address
+        with self.session(f"repository {address}") as session, session.git_of(self.writer) as git:
+            return converge(git, address, message, pending, check=self.check_mode).as_result()
 
     def _environment(self, folder: str) -> dict[str, str]:
         given = self.params

@@ -154,7 +154,10 @@ class Address:
     @classmethod
     def parse(cls, url: str, path: str = "", branch: str = "", ca_file: str = "") -> Address:
         """Raises BadAddress."""
-        parts = urllib.parse.urlsplit(url.strip())
+        try:
+            parts = urllib.parse.urlsplit(url.strip())
+        except ValueError as error:
+            raise BadAddress(f"argocd_repo_url is no URL: {error}", remedy="Correct it") from error
         shown = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
         if parts.username is not None or parts.password is not None:
             raise BadAddress(
@@ -166,7 +169,7 @@ class Address:
                 f"argocd_repo_url is {shown}",
                 remedy="It must be like https://github.com/me/homelab.git: argocd-autopilot speaks HTTP only",
             )
-        if parts.query or parts.fragment or ".git/" in parts.path:
+        if parts.query or parts.fragment or ".git/" in parts.path.rstrip("/"):
             raise BadAddress(
                 f"argocd_repo_url {shown} names more than a repository",
                 remedy="Put the branch into argocd_repo_branch and the folder into argocd_repo_path",
@@ -242,12 +245,12 @@ class Git:
 
     def clone(self, address: Address) -> Clone:
         """Without history. Raises GitError."""
-        commit = self.head(address)
+        self.head(address)
         folder = os.path.join(self._commands.folder, "clone")
         shutil.rmtree(folder, ignore_errors=True)
         branch = ["--branch", address.branch] if address.branch else []
         self.run(["clone", "--quiet", "--depth=1", "--no-tags", *branch, "--", address.url, folder], address)
-        return Clone(self, address, folder, commit)
+        return Clone(self, address, folder, self.run(["rev-parse", "HEAD"], address, folder).strip())
 
     def run(self, arguments: t.Sequence[str], address: Address, folder: str = "") -> str:
         """Standard output. Raises GitError."""
@@ -260,11 +263,12 @@ class Git:
         except CommandTimeout as error:
             raise GitUnreachable(f"{address.url}: git {arguments[0]} was {error.cause}") from error
         if done.code:
-            raise self._error(done.err or done.out, address)
+            # Which refs a push could not update is said on standard output.
+            raise self._error(f"{done.err}\n{done.out}", address)
         return done.out
 
     def _error(self, said: str, address: Address) -> GitError:
-        error = error_of(said, address) or GitError(f"{address}: {said.strip()}")
+        error = error_of(said, address) or GitError(f"{address}: {_words(said)}")
         if isinstance(error, WrongToken):
             error.remedy = f"Is {self._account.setting} right and not expired? Its user must fit it, too"
         return error
@@ -296,6 +300,11 @@ class Clone:
             folders[:] = [each for each in folders if each != ".git"]
             names += (os.path.relpath(os.path.join(folder, file), self._path("")) for file in files)
         return sorted(names)
+
+    def holds(self, path: str) -> bool:
+        """Is there such a file or folder, from the repository's root?"""
+        inside = os.path.normpath(path)
+        return not inside.startswith("..") and os.path.exists(os.path.join(self._folder, inside))
 
     def change(self, files: t.Mapping[str, str | None]) -> None:
         """Write files; those whose text is None are removed."""
@@ -332,9 +341,15 @@ def _private(path: str, flags: int) -> int:
 
 def error_of(said: str, address: Address) -> GitError | None:
     """The error that these words of git, a server or argocd-autopilot mean, None where they are unknown."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    words = "; ".join(line for line in lines if not line.startswith("hint:"))
+    words = _words(said)
+    # A repository's name may be any of the words that are looked for.
+    own = words.replace(address.url, "").replace(address.url.removesuffix(".git"), "")
     for pattern, kind in _ERRORS:
-        if re.search(pattern, words):
+        if re.search(pattern, own):
             return kind(f"{address}: {words}")
     return None
+
+
+def _words(said: str) -> str:
+    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+    return "; ".join(line for line in lines if not line.startswith("hint:"))
