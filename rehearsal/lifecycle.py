@@ -20,9 +20,9 @@ from rehearsal import ROOT, networks
 from rehearsal.control import ask, is_running
 from rehearsal.errors import RehearsalError
 from rehearsal.git.settings import USER, GitSettings, prepare
+from rehearsal.installation import lay_installation
 from rehearsal.inventory import Inventory, InventoryNode, read_inventory, write_overlay
 from rehearsal.node import NodeRecord
-from rehearsal.installation import lay_installation
 from rehearsal.state import StateFolder, read_json, write_json, write_private
 from rehearsal.tables import table
 from rehearsal.tools import install_autopilot, install_kubectl, install_talosctl
