@@ -63,8 +63,8 @@ done < <(tr : '\n' <<<"$PATH")
 destination=$copy/ansible_collections/homelab/talos
 mkdir -p "$destination"
 cd "$root"
-git ls-files -z --cached --others --exclude-standard -- . ':!collections' ':!inventory' ':!rehearsal' ':!tests' \
-    ':!.ci' | tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory="$destination"
+git ls-files -z --cached --others --exclude-standard -- . ':!collections' ':!examples' ':!inventory' ':!rehearsal' \
+    ':!tests' ':!.ci' | tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory="$destination"
 if [[ -d tests/sanity ]]; then cp -r --parents tests/sanity "$destination"; fi
 
 cd "$destination"

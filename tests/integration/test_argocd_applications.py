@@ -156,6 +156,17 @@ def test_options_of_the_inventory_and_the_task(site: Site) -> None:
     assert author == "Robot <robot@example.invalid>"
 
 
+def test_an_authority_of_ones_own(tmp_path: Path) -> None:
+    with local_git(tmp_path / "server", tls=True) as git:
+        git.bootstrap()
+        site = Site(tmp_path, git)
+        site.variables["argocd_repo_ca_file"] = git.ca_file
+        done, failed = site.run(PROJECT, {"argocd_project": {**NO_PROJECT["argocd_project"], "repo_ca_file": ""}})
+        assert done["changed"]
+        assert failed["failure"]["kind"] == "GitCertificate"
+        assert "argocd_repo_ca_file" in failed["failure"]["remedy"]
+
+
 def test_what_goes_wrong_with_the_server(site: Site) -> None:
     head = site.git.head()
     for fault, kind in (

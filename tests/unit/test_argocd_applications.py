@@ -437,7 +437,7 @@ def test_the_namespace_keeps_its_labels(web: Bench) -> None:
     assert not web.application().actions
     (namespace,) = web.documents(name)
     namespace["metadata"]["labels"]["mine"] = "too"
-    namespace["metadata"]["annotations"]["mine"] = "as well"
+    namespace["metadata"]["annotations"] = {"mine": "as well"}
     web.git.put({f"gitops/{name}": yaml.safe_dump(namespace)})
     done = web.application(replaced(namespace_labels={enforce: "privileged"}))
     assert done.files == [f"gitops/{name}"]
