@@ -28,7 +28,7 @@ export PYTHONUTF8 := 1
 
 # Simulated nodes boot while tests wait, so there is room for one more worker than cores. The tests of one file share
 # rehearsals, in their order.
-SPREAD = --numprocesses $$(($$(nproc) + 1)) --dist loadfile
+SPREAD = --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 # Files that git knows or would know, so that no tool descends into environments or the collection's link to itself.
 files = $(wildcard $(shell git ls-files --cached --others --exclude-standard -- $(1)))

@@ -247,6 +247,7 @@ def test_without_a_terminal_cards_must_be_declared(site: Site) -> None:
     assert not site.records_path.exists()
 
 
+@pytest.mark.slow
 def test_a_declared_card_that_is_in_no_reader_does_not_stop_the_others(site: Site) -> None:
     first, second = two_declared(site)
     site.nodes["n-w2"]["card_identity"] = f"{second.identity}-elsewhere"
@@ -301,6 +302,7 @@ def test_a_card_of_another_node_is_refused_unless_forced(site: Site) -> None:
     assert set(site.records) == {"n-w3", "n-w4"}
 
 
+@pytest.mark.slow
 def test_two_readers_of_which_one_card_fails(site: Site, tmp_path: Path) -> None:
     first, second = two_declared(site)
     site.variables["card_size"] = None
@@ -359,6 +361,7 @@ def test_the_terminal_is_left_by_ctrl_c(site: Site) -> None:
     assert site.records == {}
 
 
+@pytest.mark.slow
 def test_the_admin_host_has_the_readers_and_the_nodes_python(site: Site) -> None:
     console = {"ansible_connection": "local", "card_readers": [str(site.reader())]}
     site.groups = {"admin": {"hosts": {"console": console}}, "image_writer": {}}

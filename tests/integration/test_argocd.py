@@ -94,7 +94,7 @@ def dying(place: Place, step: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(step, marks=[] if step in (5, 7, 8) else pytest.mark.slow) for step in range(1, 12)]
+    "step", [pytest.param(step, marks=[] if step in (5, 8) else pytest.mark.slow) for step in range(1, 12)]
 )
 def test_after_autopilot_died(place: Place, step: int) -> None:
     died = place.bootstrap(argocd_autopilot=dying(place, step))
@@ -134,6 +134,7 @@ def test_an_upgrade_is_a_commit(place: Place) -> None:
     place.is_unchanged(version="9.9.0")
 
 
+@pytest.mark.slow
 def test_patches_are_committed(place: Place) -> None:
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}}
     patch = {"patch": yaml.safe_dump({**config_map, "data": {"timeout.reconciliation": "60s"}})}
@@ -141,6 +142,7 @@ def test_patches_are_committed(place: Place) -> None:
     assert "timeout.reconciliation" in place.files()[INSTALL]
 
 
+@pytest.mark.slow
 def test_a_new_token_reaches_the_cluster(place: Place) -> None:
     place.converged()
     done = place.bootstrap(read_token=place.token).ok
@@ -167,6 +169,7 @@ def test_a_token_that_may_write_is_warned_of(place: Place) -> None:
     assert "may push" not in place.bootstrap().warnings
 
 
+@pytest.mark.slow
 def test_a_plain_bootstrap_is_taken_over_and_pinned(place: Place) -> None:
     place.converged()
     unpinned = {"resources": ["github.com/argoproj-labs/argocd-autopilot/manifests/base?ref=v0.4.20"]}
@@ -182,11 +185,13 @@ def test_a_plain_bootstrap_is_taken_over_and_pinned(place: Place) -> None:
     refused(place, "UnusableRepository", "changes of your own", "argocd_patches")
 
 
+@pytest.mark.slow
 def test_the_leftover_of_an_uninstall(place: Place) -> None:
     place.commit("Autopilot Uninstall", {"gitops/bootstrap/DUMMY": ""})
     place.converged()
 
 
+@pytest.mark.slow
 def test_the_password_is_replaced(place: Place) -> None:
     shown = place.bootstrap(return_admin_password=True).ok["admin_password"]
     assert shown == base64.b64decode(place.secret("argocd-initial-admin-secret")["data"]["password"]).decode()
@@ -234,6 +239,7 @@ def test_somebody_elses_argo_cd(place: Place) -> None:
     refused(place, "ForeignArgoCD", "Deployment/argocd-server")
 
 
+@pytest.mark.slow
 def test_half_a_layout(place: Place) -> None:
     place.bootstrap().ok["changed"]
     place.commit("Half", {"gitops/bootstrap/root.yaml": None})
@@ -348,7 +354,7 @@ def test_killed_at_every_command(place: Place) -> None:
     assert number > 20
 
 
-@pytest.mark.parametrize("at", [12, 17])
+@pytest.mark.parametrize("at", [12, pytest.param(17, marks=pytest.mark.slow)])
 def test_killed(place: Place, at: int) -> None:
     assert killing(place, at, "after")
     place.converged()

@@ -361,6 +361,7 @@ def test_there_is_a_run_for_every_fault() -> None:
     assert set(CASES) == set(FAULTS)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_fault_on_each_of_three_nodes(make_rehearsal: MakeRehearsal) -> None:
     usual = (CASES["refused"], replace(CASES["other-machine"], node="talos-w3"), CASES["time-not-in-sync"])
     _run_with(usual, make_rehearsal)

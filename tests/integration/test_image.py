@@ -219,6 +219,7 @@ def test_a_schematic_by_its_options(site: Site) -> None:
     assert found["installer_image"] == f"registry.lan:5000/metal-installer/{found['id']}:v1.13.9"
 
 
+@pytest.mark.slow
 def test_what_a_node_runs_otherwise(site: Site) -> None:
     running = {"schematic_id": PI, "extensions": {"vc4": "v1.0", "modules.dep": "6.18"}}
     assert site.run("schematic", running=running).ok["differences"] == []
@@ -230,6 +231,7 @@ def test_what_a_node_runs_otherwise(site: Site) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_another_id_of_the_factory(site: Site) -> None:
     site.factory.other_id = OTHER
     for module in ("schematic", "image"):
@@ -301,6 +303,7 @@ def test_several_nodes_at_once_share_one_download_and_one_lock(site: Site, talos
     assert len(site.factory.asked("GET", "/storage")) == 2
 
 
+@pytest.mark.slow
 def test_xz_needs_another_line_of_the_lock(site: Site, talos: Talos) -> None:
     site.run("image").ok  # noqa: B018
     found = site.run("image", format="xz").ok
@@ -322,6 +325,7 @@ def test_another_image_than_the_recorded_one_is_never_put_in_place(site: Site, t
     assert f"expected sha256 {OTHER}, seen {sha256(talos.zst)}" in failed["msg"]
 
 
+@pytest.mark.slow
 def test_a_given_sha256(site: Site, talos: Talos) -> None:
     assert "64 digits" in site.run("image", sha256="abc").failed["msg"]
     assert f"expected sha256 {OTHER}" in site.run("image", sha256=OTHER).failed["msg"]
@@ -418,6 +422,7 @@ def test_without_network(site: Site, talos: Talos) -> None:
     assert site.factory.log == []
 
 
+@pytest.mark.slow
 def test_a_mirror_is_asked_instead_of_the_factory(site: Site, talos: Talos) -> None:
     with mirror_of() as mirror:
         assert f"{mirror.url}/127.0.0.1" in site.run("image", mirror=mirror.url).failed["msg"]
@@ -426,6 +431,7 @@ def test_a_mirror_is_asked_instead_of_the_factory(site: Site, talos: Talos) -> N
     assert site.factory.log == []
 
 
+@pytest.mark.slow
 def test_through_a_proxy(site: Site, talos: Talos) -> None:
     found = site.run("image", factory="http://nowhere.example/", proxy=site.factory.url).ok
     assert found["url"].startswith("http://nowhere.example/image/")
@@ -439,6 +445,7 @@ def test_through_a_proxy(site: Site, talos: Talos) -> None:
     assert "pw3" not in outcome.output
 
 
+@pytest.mark.slow
 def test_a_file_that_was_brought_along(site: Site, talos: Talos, tmp_path: Path) -> None:
     file = tmp_path / "stick.raw.xz"
     assert "there is no file" in site.run("image", file=str(file)).failed["msg"]
@@ -454,6 +461,7 @@ def test_a_file_that_was_brought_along(site: Site, talos: Talos, tmp_path: Path)
     assert not site.cache.exists()
 
 
+@pytest.mark.slow
 def test_a_python_that_has_nothing_but_itself(site: Site, talos: Talos) -> None:
     site.python = pythons()[0]
     failed = site.run("image").failed

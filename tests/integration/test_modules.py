@@ -358,6 +358,7 @@ def test_the_real_talosctl_takes_the_talosconfigs(cluster: Bench) -> None:
     assert "PermissionDenied" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_talosconfig_is_made_again_when_it_must_be(cluster: Bench) -> None:
     path = cluster.admin_dir / "talosconfig"
     task = {"homelab.talos.client_config": {}}

@@ -187,6 +187,7 @@ def test_the_nodes_survive_a_restart_of_the_rehearsal(cluster: Rehearsal) -> Non
     assert cluster.play().require_ok().changed == {}
 
 
+@pytest.mark.slow
 def test_workers_may_be_declared_before_control_planes(make_rehearsal: MakeRehearsal, tmp_path: Path) -> None:
     """A worker gets its certificate from a control plane, so it must not be waited for before there is one."""
     rehearsal = make_rehearsal(workers_first(tmp_path))
