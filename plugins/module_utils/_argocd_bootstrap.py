@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import re
 import time
 import typing as t
 
@@ -41,6 +42,8 @@ from ._waiting import WaitedTooLong
 # So often somebody else may push while we work.
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
+# What argocd-autopilot says of the repository begins so.
+_OF_GIT = re.compile(r"authentication required|failed to validate repository|failed pushing|git repository")
 _MASKED = "(not shown)"
 
 
@@ -298,7 +301,7 @@ class Bootstrap:
         waiting = seen.unready(workloads)
         if "deadline exceeded" in complaint or (waiting and not complaint):
             return self._not_ready(waiting)
-        known = error_of(complaint, self._wanted.address)
+        known = error_of(complaint, self._wanted.address) if _OF_GIT.search(complaint) else None
         return known or AutopilotError(complaint or "argocd-autopilot ended without a result")
 
     def _not_ready(self, waiting: t.Sequence[str]) -> NotReady:

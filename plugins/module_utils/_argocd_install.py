@@ -101,21 +101,35 @@ def build(
     kubectl: Kubectl,
     folder: str,
 ) -> Installation:
-    """Built by kustomize in ``folder``, which it fills. Raises BadInstallation."""
-    os.makedirs(folder, exist_ok=True)
+    """Built by kustomize; ``folder`` becomes what argocd-autopilot may apply. Raises BadInstallation.
+
+    That one stays without a namespace, or argocd-autopilot could not merge into it.
+    """
+    own = [*map(dict, patches), *_certificate_patch(address)]
     with open(path, encoding="utf-8") as file:
         _write(folder, "install.yaml", file.read())
-    kustomization = {
-        "namespace": namespace,
-        "resources": ["install.yaml"],
-        "patches": [*map(dict, patches), *_certificate_patch(address)],
-    }
-    _write(folder, "kustomization.yaml", dump_all([kustomization]))
+    _kustomization(folder, resources=["install.yaml"], patches=own)
+    _kustomization(f"{folder}.built", namespace=namespace, resources=[f"../{os.path.basename(folder)}"])
     try:
-        built = load_all(kubectl.kustomize(folder))
+        built = load_all(kubectl.kustomize(f"{folder}.built"))
     except KubectlError as error:
         raise BadInstallation(error.cause, remedy="Correct argocd_patches: they are patches of kustomize") from error
-    return _divided(version, built)
+    installation = _divided(version, built)
+    _kustomization(folder, resources=["install.yaml"], patches=own + list(map(_deletion, installation.oversized)))
+    return installation
+
+
+def _kustomization(folder: str, **content: t.Any) -> None:
+    _write(folder, "kustomization.yaml", dump_all([content]))
+
+
+def _deletion(item: Object) -> Object:
+    metadata = {"name": item["metadata"]["name"]}
+    return {
+        "patch": dump_all(
+            [{**{key: item[key] for key in ("apiVersion", "kind")}, "metadata": metadata, "$patch": "delete"}]
+        )
+    }
 
 
 def _certificate_patch(address: Address) -> list[Object]:
@@ -145,13 +159,6 @@ def _applied_by_server(item: Object) -> Object:
     metadata = dict(item["metadata"])
     metadata["annotations"] = {**(metadata.get("annotations") or {}), _SYNC_OPTIONS: "ServerSideApply=true"}
     return {**item, "metadata": metadata}
-
-
-def write_app(installation: Installation, folder: str) -> None:
-    """What argocd-autopilot builds again by itself: a kustomization of the objects that it may apply."""
-    os.makedirs(folder, exist_ok=True)
-    _write(folder, "install.yaml", installation.text)
-    _write(folder, "kustomization.yaml", dump_all([{"resources": ["install.yaml"]}]))
 
 
 # --- manifests as text and data
@@ -200,5 +207,6 @@ def _by_name(objects: t.Iterable[Object]) -> dict[str, Object]:
 
 
 def _write(folder: str, name: str, text: str) -> None:
+    os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
         file.write(text)

@@ -173,12 +173,12 @@ from ..module_utils._argocd_module import CLUSTER_OPTIONS, REPOSITORY_OPTIONS, A
 from ..module_utils._errors import TalosError
 from ..module_utils._network_options import NETWORK_OPTIONS, network_of
 
+_APP = "argo-cd"
 _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 def work(module: ArgocdModule) -> dict[str, t.Any]:
     from ..module_utils._argocd_bootstrap import Bootstrap, Wanted
-    from ..module_utils._argocd_install import write_app
     from ..module_utils._git import Account
 
     given = module.params
@@ -190,7 +190,6 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
     address = module.address
     with module.session(os.path.abspath(given["kubeconfig"])) as session:
         installation = _installation(module, session)
-        write_app(installation, os.path.join(session.folder, "argo-cd"))
         bootstrap = Bootstrap(
             Wanted(
                 address=address,
@@ -198,7 +197,7 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
                 reader=Account(given["read_user"] or given["git_user"], given["read_token"], "argocd_read_token"),
                 namespace=given["namespace"],
                 installation=installation,
-                app="argo-cd",
+                app=_APP,
                 password_hash=password_hash,
             ),
             session,
@@ -234,8 +233,8 @@ def _installation(module: ArgocdModule, session: Session) -> t.Any:
         if module.check_mode and not install.is_cached(version, sha256, cache):
             cache = Cache(session.folder, network_of(given, "argocd_"), offline=given["offline"], keep=True)
         path = install.fetch(version, sha256, cache)
-    source = os.path.join(session.folder, "source")
-    return install.build(path, version, given["namespace"], given["patches"], module.address, session.kubectl, source)
+    app = os.path.join(session.folder, _APP)
+    return install.build(path, version, given["namespace"], given["patches"], module.address, session.kubectl, app)
 
 
 def main() -> None:

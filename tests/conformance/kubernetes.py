@@ -83,10 +83,10 @@ class Rehearsed:
     def command(self, *words: str) -> None:
         assert main([*words, "--state", str(self.state.path)]) == 0
 
-    def up(self) -> None:
+    def up(self, *more: str) -> None:
         (self._folder / "hosts.yml").write_text(INVENTORY)
         base = network().rpartition(".")[0]
-        words = ["--network", f"{base}.{self._third}.0/24", "--boot-time", "0.3"]
+        words = ["--network", f"{base}.{self._third}.0/24", "--boot-time", "0.3", *more]
         self.command("up", "-i", str(self._folder / "hosts.yml"), *words)
 
     def nodes(self) -> dict[str, dict[str, t.Any]]:
@@ -153,10 +153,10 @@ async def _bootstrapped(client: Client) -> None:
 
 
 @contextlib.contextmanager
-def rehearsed(folder: Path, third: int) -> t.Iterator[Rehearsed]:
-    """``third``: the third number of the nodes' addresses, for each test module its own."""
+def rehearsed(folder: Path, third: int, *words: str) -> t.Iterator[Rehearsed]:
+    """``third``: the third number of the nodes' addresses, for each test module its own. ``words`` go to ``up``."""
     made = Rehearsed(folder, third)
-    made.up()
+    made.up(*words)
     try:
         made.make_cluster()
         yield made

@@ -47,6 +47,13 @@ def annotation(place: Place) -> str:
     return json.dumps(place.secret("argocd-repo-creds")["metadata"].get("annotations") or {})
 
 
+@pytest.fixture(scope="module")
+def tls_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
+    """Its Git server has a certificate of an authority of its own."""
+    with rehearsed(tmp_path_factory.mktemp("tls"), 78, "--git-tls") as made:
+        yield made
+
+
 # --- the rows of the table
 
 
@@ -160,6 +167,23 @@ def test_the_token_in_an_annotation_is_removed(place: Place) -> None:
     assert "last-applied" in annotation(place)
     assert place.bootstrap().ok["actions"] == ["replace the repository's Secret"]
     assert "last-applied" not in annotation(place)
+
+
+@pytest.mark.slow
+def test_an_authority_a_branch_and_a_path_of_ones_own(tls_cluster: Rehearsed, tmp_path: Path) -> None:
+    place = Place(tls_cluster, tmp_path)
+    place.url = place.url.replace("http://", "https://")
+    place.repository._git("branch", "clusters/two")
+    where = {"repo_branch": "clusters/two", "repo_path": "a/b", "repo_ca_file": str(tls_cluster.state.git_ca)}
+    refused(place, "GitCertificate", "argocd_repo_ca_file", **{**where, "repo_ca_file": None})
+    place.converged(**where)
+    assert place.commits() == ["First commit"], "another branch"
+    certificates = json.loads(place.kubectl("-n", NAMESPACE, "get", "configmap", "argocd-tls-certs-cm", "-o", "json"))
+    assert list(certificates["data"].values()) == [tls_cluster.state.git_ca.read_text()]
+    head = place.repository._git("rev-parse", "clusters/two")
+    place.new_cluster()
+    place.converged(**where)
+    assert place.repository._git("rev-parse", "clusters/two") == head
 
 
 def test_a_token_that_may_write_is_warned_of(place: Place) -> None:
@@ -342,6 +366,7 @@ def killing(place: Place, at: int, when: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_killed_at_every_command(place: Place) -> None:
     """Between our own steps, too: each of them is a command."""
     for number in itertools.count(1):
