@@ -173,11 +173,11 @@ class Bootstrap:
     def _commit(self, clone: Clone, change: gitops.Change, message: str) -> None:
         if not change:
             return
+        if not self._check:
+            clone.change(change.files)
+            clone.push(message)
+        # Only now: where somebody else was faster, it is all done again.
         self.outcome.note(f"commit: {message}", header=str(self._wanted.address), prepared=change.diff)
-        if self._check:
-            return
-        clone.change(change.files)
-        clone.push(message)
 
     # --- the cluster
 

@@ -87,6 +87,8 @@ class Site:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(self.folder / "callback"),
             "ANSIBLE_FORCE_COLOR": "0",
+            # A module's options, too, in what -vvv shows.
+            "ANSIBLE_INJECT_INVOCATION": "1",
             "HOME": str(self.folder / "home"),
             "LC_ALL": "C.UTF-8",
             "NOTES": str(notes),
@@ -241,6 +243,7 @@ def test_the_token_is_told_nowhere(site: Site) -> None:
     output += site.output
     assert failed["failure"]["kind"] == "WrongToken"
     assert "+kind: AppProject" in output
+    assert "git_token: VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in output
     assert site.git.token not in output
     assert "guessed-and-wrong" not in output
     assert site.git.token not in "".join(site.git.files().values())

@@ -204,6 +204,9 @@ def test_what_argocd_autopilot_lists(bench: Bench) -> None:
         check=True,
     )
     assert [line.split() for line in listed.stdout.splitlines()[1:]] == [["web", "argocd", SERVER]]
+    # The real one reads two documents by their place, and parts them by this alone.
+    parts = bench.text("projects/web.yaml").split("\n---\n")
+    assert [yaml.safe_load(part)["kind"] for part in parts] == ["AppProject", "ApplicationSet"]
 
 
 def test_a_project_is_removed(bench: Bench) -> None:

@@ -175,6 +175,10 @@ def test_every_file_belongs_to_something() -> None:
         generated = [name for each in kustomization.get("configMapGenerator", []) for name in each["files"]]
         named = {*kustomization["resources"], *generated, "kustomization.yaml"}
         assert {path.name for path in base.iterdir()} == named, base
+    for project in EXAMPLE.glob("projects/*.yaml"):
+        # argocd-autopilot reads two documents by their place, and parts them by this alone.
+        parts = project.read_text(encoding="utf-8").split("\n---\n")
+        assert [yaml.safe_load(part)["kind"] for part in parts] == ["AppProject", "ApplicationSet"]
     for config in EXAMPLE.glob("apps/*/overlays/*/config.json"):
         data = json.loads(config.read_text(encoding="utf-8"))
         assert data["srcPath"] == f"gitops/{config.parent.relative_to(EXAMPLE)}"
