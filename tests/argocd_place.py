@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,11 +181,24 @@ class Place:
         self.is_unchanged(**more)
 
     def is_unchanged(self, **more: t.Any) -> None:
+        self.await_settled()
         before = self.repository.head, self.objects()
         again = self.bootstrap(**more).ok
         assert not again["changed"], again["actions"]
         assert (self.repository.head, self.objects()) == before
         assert not self.bootstrap(check=True, **more).ok["changed"]
+
+    def await_settled(self) -> None:
+        """Argo CD itself is as Git has it."""
+        end = time.monotonic() + _SECONDS
+        while True:
+            own = json.loads(self.kubectl("-n", NAMESPACE, "get", "application", "argo-cd", "-o", "json"))
+            sync = (own.get("status") or {}).get("sync") or {}
+            head = self.repository._git("rev-parse", own["spec"]["source"].get("targetRevision") or "HEAD")
+            if (sync.get("status"), sync.get("revision")) == ("Synced", head):
+                return
+            assert time.monotonic() < end, own
+            time.sleep(0.2)
 
     # --- what there is
 

@@ -31,6 +31,10 @@ class Site(Rehearsal):
         super().__init__(rehearsal.state, rehearsal.inventory, rehearsal.network)
         self.repository = Repository(self.state / "git" / f"{FIRST}.git")
 
+    def environment(self) -> dict[str, str]:
+        """Runs show the options of modules, which Ansible may be told to do."""
+        return {**super().environment(), "ANSIBLE_INJECT_INVOCATION": "1"}
+
     def kubectl(self, *words: str) -> str:
         command = [self.state / "bin" / "kubectl", "--kubeconfig", self.admin_dir / "kubeconfig", *words]
         environment = {**os.environ, "HOME": str(self.state)}
