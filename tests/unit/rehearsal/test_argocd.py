@@ -110,9 +110,10 @@ def test_objects_bear_the_mark_of_their_application(synced: Scene) -> None:
 
 def test_nothing_changes_and_nothing_is_read_while_all_is_well(synced: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: t.Any) -> bytes:
-        raise AssertionError("git was run")
+        raise AssertionError("the source was read again")
 
     monkeypatch.setattr(Repository, "read", read)
+    monkeypatch.setattr(applications, "rendered", read)
     version = synced.api.store.version
     synced.settle()
     assert synced.api.store.version == version
@@ -162,8 +163,11 @@ def test_what_is_not_pruned_stays_and_is_told(scene: Scene, why: str) -> None:
     policy = AUTOMATED if why == "by the object" else {"automated": {"selfHeal": True}}
     scene.apply("app", syncPolicy=policy)
     scene.settle()
-    committed(scene.repository, {"app/b.yaml": None})
+    changed = {**config_map("one"), "data": {"word": "open"}}
+    committed(scene.repository, {"app/b.yaml": None, "app/a.yaml": documents(changed)})
     scene.settle()
+    results = scene.status()["operationState"]["syncResult"]["resources"]
+    assert [(each["name"], each["status"]) for each in results] == [("one", "Synced"), ("kept", "PruneSkipped")]
     assert scene.state_of() == ("OutOfSync", "Healthy")
     assert scene.names("configmaps") == ["kept", "one"]
     [told] = [each for each in scene.status()["resources"] if each["name"] == "kept"]
