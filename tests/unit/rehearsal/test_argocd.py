@@ -14,6 +14,7 @@ import pytest
 
 from rehearsal.argocd import applications, globs, health, sync
 from rehearsal.argocd.faults import ApplicationFaults
+from rehearsal.errors import RehearsalError
 from rehearsal.git.repositories import Repository
 from rehearsal.kubernetes.api import MERGE_PATCH, NAMESPACES
 from rehearsal.kubernetes.kinds import built_in
@@ -257,6 +258,19 @@ def test_sources_that_cannot_be_read(scene: Scene, path: str, source: dict[str, 
     told = scene.conditions()["ComparisonError"]
     assert told.startswith("Failed to load target state: failed to generate manifest for source 1 of 1: rpc error: ")
     assert said in told
+
+
+def test_what_git_says_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: t.Any) -> bytes:
+        raise RehearsalError("git ls-tree: fatal: bad object")
+
+    committed(scene.repository, {"app/a.yaml": documents(config_map("one"))})
+    monkeypatch.setattr(Repository, "read", read)
+    scene.apply("app")
+    scene.apply("app", "other")
+    scene.settle()
+    for name in ("app", "other"):
+        assert scene.conditions(name)["ComparisonError"].endswith("git ls-tree: fatal: bad object")
 
 
 def test_credentials(tmp_path: Path) -> None:
