@@ -36,8 +36,7 @@ def client_minor(path: str) -> str:
 def install_talosctl(state: StateFolder, wanted: TalosVersion, named: str) -> str:
     """Put ``talosctl`` in ``STATE/bin``; tells which one it is."""
     target = state.bin / "talosctl"
-    candidates = [named or "", *os.environ.get("REHEARSAL_TALOSCTL", "").split(os.pathsep), shutil.which("talosctl")]
-    for candidate in filter(None, candidates):
+    for candidate in filter(None, (named, *_known(target, "REHEARSAL_TALOSCTL"))):
         if client_minor(candidate) == wanted.minor:
             target.unlink(missing_ok=True)
             target.symlink_to(Path(candidate).absolute())
@@ -46,6 +45,12 @@ def install_talosctl(state: StateFolder, wanted: TalosVersion, named: str) -> st
             raise RehearsalError(f"--talosctl {named}: no talosctl of version {wanted.minor}")
     _write_stand_in(target, wanted)
     return f"the stand-in (no talosctl {wanted.minor} found by --talosctl, REHEARSAL_TALOSCTL or PATH)"
+
+
+def _known(target: Path, variable: str) -> list[str]:
+    """Paths by the environment; what an earlier ``up`` put in this place is none, though the PATH may lead there."""
+    named = [*os.environ.get(variable, "").split(os.pathsep), shutil.which(target.name)]
+    return [path for path in named if path and Path(path).absolute() != target]
 
 
 def _says_version(path: str) -> bool:
@@ -60,8 +65,7 @@ def install_autopilot(state: StateFolder) -> str:
     """Put ``argocd-autopilot`` in ``STATE/bin``; tells which one it is."""
     target = state.bin / "argocd-autopilot"
     variable = "REHEARSAL_ARGOCD_AUTOPILOT"
-    candidates = [*os.environ.get(variable, "").split(os.pathsep), shutil.which("argocd-autopilot")]
-    for candidate in filter(None, candidates):
+    for candidate in _known(target, variable):
         if _says_version(candidate):
             target.unlink(missing_ok=True)
             target.symlink_to(Path(candidate).absolute())

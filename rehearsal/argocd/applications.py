@@ -74,9 +74,12 @@ class Applications:
             # A write that is refused is tried again in the next round.
             with contextlib.suppress(StatusError):
                 if resource is not None:
-                    await self._look_at(resource, application)
+                    await self._look_at(resource, application["metadata"]["name"])
 
-    async def _look_at(self, resource: Resource, application: Object) -> None:
+    async def _look_at(self, resource: Resource, name: str) -> None:
+        application = self._api.store.get(resource.key, self._namespace, name)
+        if application is None:
+            return
         if "deletionTimestamp" in application["metadata"]:
             self._let_go(resource, application)
             return
@@ -153,11 +156,10 @@ class Applications:
         return health.assessed(settings.get("data") or {})
 
     def _worst(self, lines: list[Line]) -> str:
-        found = []
+        assessed, found = self._assessed, []
         for line in lines:
             kind = (line.identity.group, line.identity.kind)
-            is_told = kind in self._assessed and line.health is not None
-            if is_told and line.health and not (kind == health.APPLICATION and line.health[0] in _UNTOLD):
+            if line.health and kind in assessed and not (kind == health.APPLICATION and line.health[0] in _UNTOLD):
                 found.append(line.health[0])
         return health.worst(found)
 

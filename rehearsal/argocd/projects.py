@@ -25,7 +25,7 @@ DEFAULT: Object = {
 def spec_problems(application: Object, project: Object | None) -> list[str]:
     """Why the Application is not looked at any further."""
     spec = application["spec"]
-    name, source, destination = spec.get("project") or "default", spec.get("source") or {}, spec["destination"]
+    name, source = spec.get("project") or "default", spec.get("source") or {}
     if project is None:
         return [f"Application referencing project {name} which does not exist"]
     if not source.get("repoURL") or not (source.get("path") or source.get("chart")):
@@ -33,7 +33,7 @@ def spec_problems(application: Object, project: Object | None) -> list[str]:
     problems = []
     if not permits(map(_url, project["spec"].get("sourceRepos") or []), _url(source["repoURL"]), by_segments=True):
         problems.append(f"application repo {source['repoURL']} is not permitted in project '{name}'")
-    return [*problems, *_destination_problems(destination, project, name)]
+    return [*problems, *_destination_problems(spec.get("destination") or {}, project, name)]
 
 
 def _url(url: str) -> str:

@@ -14,6 +14,7 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
+from rehearsal.errors import RehearsalError
 from rehearsal.git.repositories import Repository
 from rehearsal.git.server import GitServer, NotReadable
 from rehearsal.kubernetes import Object
@@ -41,20 +42,27 @@ class Commit:
         return _files(self.git, self.name)
 
     def export(self, folder: Path) -> None:
-        archive = Repository(self.git).read("archive", "--format=tar", self.name)
+        archive = _read(self.git, "archive", "--format=tar", self.name)
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
 
 
 @functools.lru_cache(maxsize=32)
 def _files(git: Path, commit: str) -> dict[str, str]:
-    listed = Repository(git).read("ls-tree", "-r", "-z", "--full-tree", commit).decode()
+    listed = _read(git, "ls-tree", "-r", "-z", "--full-tree", commit).decode(errors="replace")
     entries = (line.partition("\t") for line in listed.split("\0") if line)
     return {path: head.split()[2] for head, _, path in entries if head.startswith("100")}
 
 
 def content(git: Path, blob: str) -> str:
-    return Repository(git).read("cat-file", "blob", blob).decode(errors="replace")
+    return _read(git, "cat-file", "blob", blob).decode(errors="replace")
+
+
+def _read(git: Path, *words: str) -> bytes:
+    try:
+        return Repository(git).read(*words)
+    except RehearsalError as problem:
+        raise Unreadable(f"rpc error: code = Internal desc = {problem}") from None
 
 
 @dataclass(frozen=True)

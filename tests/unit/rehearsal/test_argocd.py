@@ -14,6 +14,7 @@ import pytest
 
 from rehearsal.argocd import applications, globs, health, sync
 from rehearsal.argocd.faults import ApplicationFaults
+from rehearsal.errors import RehearsalError
 from rehearsal.git.repositories import Repository
 from rehearsal.kubernetes.api import MERGE_PATCH, NAMESPACES
 from rehearsal.kubernetes.kinds import built_in
@@ -110,9 +111,10 @@ def test_objects_bear_the_mark_of_their_application(synced: Scene) -> None:
 
 def test_nothing_changes_and_nothing_is_read_while_all_is_well(synced: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: t.Any) -> bytes:
-        raise AssertionError("git was run")
+        raise AssertionError("the source was read again")
 
     monkeypatch.setattr(Repository, "read", read)
+    monkeypatch.setattr(applications, "rendered", read)
     version = synced.api.store.version
     synced.settle()
     assert synced.api.store.version == version
@@ -162,8 +164,11 @@ def test_what_is_not_pruned_stays_and_is_told(scene: Scene, why: str) -> None:
     policy = AUTOMATED if why == "by the object" else {"automated": {"selfHeal": True}}
     scene.apply("app", syncPolicy=policy)
     scene.settle()
-    committed(scene.repository, {"app/b.yaml": None})
+    changed = {**config_map("one"), "data": {"word": "open"}}
+    committed(scene.repository, {"app/b.yaml": None, "app/a.yaml": documents(changed)})
     scene.settle()
+    results = scene.status()["operationState"]["syncResult"]["resources"]
+    assert [(each["name"], each["status"]) for each in results] == [("one", "Synced"), ("kept", "PruneSkipped")]
     assert scene.state_of() == ("OutOfSync", "Healthy")
     assert scene.names("configmaps") == ["kept", "one"]
     [told] = [each for each in scene.status()["resources"] if each["name"] == "kept"]
@@ -253,6 +258,19 @@ def test_sources_that_cannot_be_read(scene: Scene, path: str, source: dict[str, 
     told = scene.conditions()["ComparisonError"]
     assert told.startswith("Failed to load target state: failed to generate manifest for source 1 of 1: rpc error: ")
     assert said in told
+
+
+def test_what_git_says_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: t.Any) -> bytes:
+        raise RehearsalError("git ls-tree: fatal: bad object")
+
+    committed(scene.repository, {"app/a.yaml": documents(config_map("one"))})
+    monkeypatch.setattr(Repository, "read", read)
+    scene.apply("app")
+    scene.apply("app", "other")
+    scene.settle()
+    for name in ("app", "other"):
+        assert scene.conditions(name)["ComparisonError"].endswith("git ls-tree: fatal: bad object")
 
 
 def test_credentials(tmp_path: Path) -> None:

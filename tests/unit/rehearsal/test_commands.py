@@ -251,6 +251,37 @@ def test_the_real_talosctl_is_taken_by_its_minor(rehearsal: Rehearsal, tmp_path:
     assert (rehearsal.state.bin / "talosctl").resolve() == fake
 
 
+@pytest.mark.parametrize("how", ["variable", "path"])
+def test_the_real_autopilot_is_taken_by_its_version(
+    rehearsal: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    fake, target = folder / "argocd-autopilot", rehearsal.state.bin / "argocd-autopilot"
+    for version, is_real in (("v0.4.19", False), ("v0.4.20", True)):
+        fake.write_text(f"#!/bin/sh\necho {version}\n")
+        fake.chmod(0o755)
+        if how == "variable":
+            monkeypatch.setenv("REHEARSAL_ARGOCD_AUTOPILOT", f"/nowhere/argocd-autopilot{os.pathsep}{fake}")
+        else:
+            monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        assert rehearsal.up() == 0
+        assert (target.resolve() == fake) == is_real
+        assert (f"argocd-autopilot: the real one, {fake}" in capsys.readouterr().out) == is_real
+        assert rehearsal("down") == 0
+
+
+def test_a_stand_in_on_the_path_is_not_taken_for_a_real_one(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{rehearsal.state.bin}{os.pathsep}{os.environ['PATH']}")
+    for _ in range(2):
+        assert rehearsal.up() == 0
+        for name in ("talosctl", "argocd-autopilot"):
+            assert f"rehearsal.standin.{name.partition('-')[2] or name}" in (rehearsal.state.bin / name).read_text()
+        assert rehearsal("down") == 0
+
+
 def test_stand_in_launcher_names_its_version(rehearsal: Rehearsal) -> None:
     assert rehearsal.up("--talos-version", "1.14.0") == 0
     text = (rehearsal.state.bin / "talosctl").read_text()
@@ -345,3 +376,15 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
     assert not reached()
     assert rehearsal("fault", "--clear") == 0
     assert reached()
+
+
+def test_faults_of_argo_cd(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal.up() == 0
+    assert rehearsal("fault", "argocd", "app-degraded", "app=web") == 0
+    assert [fault["app"] for fault in json.loads(rehearsal.state.argocd_faults.read_text())] == ["web"]
+    assert rehearsal("fault", "argocd", "app-degraded", "times=1") == 1
+    assert "unknown setting 'times'; known: app" in capsys.readouterr().err
+    assert rehearsal("fault", "--clear", "argocd") == 0
+    assert json.loads(rehearsal.state.argocd_faults.read_text()) == []
+    assert rehearsal("fault", "--list") == 0
+    assert "argocd app-out-of-sync" in capsys.readouterr().out
