@@ -44,10 +44,11 @@ venv: ## make .venv from the newest Python and the locked requirements
 	@python='$(PYTHON)'; .ci/venv $(VENV) "$${python:-$$(.ci/find-python 3.11 3.14)}"
 
 .PHONY: rehearsal
-rehearsal: venv ## the main job on simulated nodes: from maintenance to a cluster
+rehearsal: venv ## the main job on simulated nodes: from maintenance to a cluster under GitOps
 	$(BIN)/rehearsal up --gitops --inventory $(INVENTORY) --state $(STATE)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook -i $(INVENTORY) -i $(STATE)/inventory \
 	    --vault-password-file $(STATE)/vault-password site.yml $(ARGS)
+	$(BIN)/rehearsal status --state $(STATE)
 
 .PHONY: rehearsal-down
 rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)

@@ -163,13 +163,17 @@ def _git_words(state: StateFolder, settings: dict[str, t.Any]) -> str:
 
 
 def cluster_words(state: StateFolder, nodes: list[dict[str, t.Any]]) -> str:
-    """Where the Kubernetes API and the repository are, and how to look at them."""
+    """Where the Kubernetes API and the repository are, and how to look at them and at Argo CD."""
+    settings = read_json(state.settings, {})
     urls = [node["kubernetes"] for node in nodes if node["kubernetes"]]
-    look = f" (kubectl --kubeconfig {state.admin / 'kubeconfig'} get nodes,pods -A)" if urls else ""
+    kubectl = f"{state.bin / 'kubectl'} --kubeconfig {state.admin / 'kubeconfig'}"
+    look = f" ({kubectl} get nodes,pods -A)" if urls else ""
     lines = [
         f"kubernetes: {', '.join(urls) or 'not up'}{look}",
-        f"git:        {_git_words(state, read_json(state.settings, {}))}",
+        f"git:        {_git_words(state, settings)}",
     ]
+    if urls and settings.get("gitops"):
+        lines.append(f"argocd:     {kubectl} -n argocd get applications")
     return "\n".join(lines)
 
 
