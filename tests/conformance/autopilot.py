@@ -38,14 +38,20 @@ def definition(plural: str) -> dict[str, t.Any]:
     }
 
 
-def server(replicas: int) -> dict[str, t.Any]:
-    labels = {"app.kubernetes.io/name": "argocd-server"}
+def workload(kind: str, name: str, replicas: int = 1) -> dict[str, t.Any]:
+    """A part of Argo CD, labelled as it is found by."""
+    labels = {"app.kubernetes.io/name": name}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "server", "image": "x.invalid/s"}]}}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    metadata = {"name": "argocd-server", "labels": labels}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
+def server(replicas: int) -> dict[str, t.Any]:
+    return workload("Deployment", "argocd-server", replicas)
+
+
+# Of a real argocd-autopilot, empty where the environment names none.
+REAL = os.environ.get("REHEARSAL_ARGOCD_AUTOPILOT", "").split(os.pathsep)[0]
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "argocd-secret"}}
 
 
@@ -56,6 +62,7 @@ class Attempt:
         """``real`` is the path of a real argocd-autopilot, without which the stand-in is run."""
         self.rehearsal, self.folder, self.namespace = rehearsal, folder, namespace or name
         self.command = Path(real) if real else folder / "argocd-autopilot"
+        self.login_fails = bool(real)
         if not real:
             write_autopilot(self.command)
         self.kubectl = rehearsal.kubectl
@@ -98,9 +105,11 @@ class Attempt:
         words = ("--repo", self.url, "--app", "./app-fixed", "-n", self.namespace, "--request-timeout", "60s", *words)
         return self.run("repo", "bootstrap", *words, **environment)
 
-    def bootstrapped(self) -> None:
-        done = self.bootstrap()
-        assert done.returncode == 0, done.stdout + done.stderr
+    def bootstrapped(self, *words: str) -> None:
+        """Up to the login, which a real one gets no answer to: that would need argocd-server itself."""
+        done = self.bootstrap(*words)
+        assert "running argocd login" in done.stderr, done.stdout + done.stderr
+        assert done.returncode == self.login_fails, done.stderr
 
     def files(self) -> dict[str, str]:
         """Of the repository's newest commit."""

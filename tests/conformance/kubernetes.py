@@ -140,14 +140,14 @@ def _kind(name: str) -> str:
 
 async def _bootstrapped(client: Client) -> None:
     """Bootstrap, as soon as the node takes it."""
-    from grpclib.exceptions import GRPCError
+    from grpclib.exceptions import GRPCError, StreamTerminatedError
 
     deadline = time.monotonic() + _SECONDS
     while True:
         try:
             await client.machine("Bootstrap")
             return
-        except (GRPCError, OSError):
+        except (GRPCError, StreamTerminatedError, OSError):  # the last calls may meet the end of maintenance
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

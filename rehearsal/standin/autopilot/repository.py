@@ -113,7 +113,9 @@ class Clone:
         if "not found" in said:
             return "repository not found: "
         if " 403" in said:
-            return "authorization failed: "
+            # go-git goes on with what the server says, git shows it line by line.
+            reason = "".join(f"{line}\n" for line in re.findall(r"^remote: (.*?)\s*$", said, re.MULTILINE))
+            return f"authorization failed: {reason}"
         if declined := re.search(r"\[remote rejected\] .* -> (\S+) \((.*)\)", said):
             return f"command error on refs/heads/{declined[1]}: {declined[2]}"
         if rejected := re.search(r"\[rejected\] .* -> (\S+)", said):
