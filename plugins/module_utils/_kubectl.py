@@ -40,6 +40,8 @@ class NotTrusted(KubectlError):
     remedy = "Is it this cluster's kubeconfig, and is it valid still? site.yml --tags bootstrap makes it anew"
 
 
+# Of an admission webhook that cannot be asked, for whatever reason.
+_WEBHOOK = re.compile(r"failed calling webhook \"([^\"]*)\"")
 _ERRORS: tuple[tuple[str, type[KubectlError]], ...] = (
     (r"x509|certificate|Unauthorized|must be logged in", NotTrusted),
     (r"Unable to connect|refused|no route to host|i/o timeout|deadline|connection reset|no such host|EOF", NoCluster),
@@ -100,6 +102,11 @@ class Kubectl:
     def create(self, item: Object) -> None:
         self._run(["create", f"--field-manager={FIELD_MANAGER}", "--filename=-"], json.dumps(item))
 
+    def patch_data(self, kind: str, name: str, namespace: str, change: t.Mapping[str, t.Any]) -> None:
+        """Merge these keys into its ``data``, encoded as there; None removes one. The rest of the object stays."""
+        where = [kind, name, "--namespace", namespace, "--type=merge", f"--field-manager={FIELD_MANAGER}"]
+        self._run(["patch", *where, "--patch-file=/dev/stdin"], json.dumps({"data": change}))
+
     def annotate(self, kind: str, names: t.Sequence[str], namespace: str, annotation: str, value: str) -> None:
         options = ["--overwrite", f"--field-manager={FIELD_MANAGER}"]
         self._run(["annotate", kind, *names, f"{annotation}={value}", "--namespace", namespace, *options])
@@ -127,5 +134,15 @@ class Kubectl:
 def _error(said: str, command: str) -> KubectlError:
     lines = list(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))
     words = "; ".join(line for line in lines if not re.match(r"[EIW]\d{4} ", line)) or "; ".join(lines)
+    webhook = _WEBHOOK.search(words)
+    if webhook:
+        return KubectlError(words, command=command, remedy=_webhook_remedy(webhook[1]))
     kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, words)), KubectlError)
     return kind(words, command=command)
+
+
+def _webhook_remedy(name: str) -> str:
+    return (
+        f"The cluster's admission webhook {name} does not work: repair what serves it, or delete its "
+        "ValidatingWebhookConfiguration or MutatingWebhookConfiguration (kubectl get names them), then run again"
+    )

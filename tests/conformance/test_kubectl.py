@@ -9,10 +9,14 @@ import base64
 import json
 import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
 
+from ansible_collections.homelab.talos.plugins.module_utils._commands import Commands
+from ansible_collections.homelab.talos.plugins.module_utils._kubectl import Kubectl as ProductsKubectl
+from ansible_collections.homelab.talos.plugins.module_utils._progress import Watch
 from rehearsal import pki
 from tests.conformance.kubernetes import KUBECTL, Kubectl, Rehearsed, rehearsed
 
@@ -242,6 +246,18 @@ def test_every_kind_of_patch(kubectl: Kubectl, namespace: str) -> None:
     assert (container["image"], len(container["env"]), found["spec"]["replicas"]) == ("registry.invalid/web:2", 2, 1)
     assert found["metadata"]["labels"] == {"a": "b"}
     assert found["metadata"]["generation"] == 3
+
+
+def test_a_patch_of_data_by_standard_input(kubectl: Kubectl, namespace: str, tmp_path: Path) -> None:
+    """The product's own client, whose standard input is a file without a name."""
+    own = ("-n", namespace)
+    kubectl(*own, "create", "secret", "generic", "pass", "--from-literal=word=sesame", "--from-literal=old=1")
+    with Watch() as watch:
+        commands = Commands(str(tmp_path), {"HOME": str(tmp_path)}, watch)
+        client = ProductsKubectl(commands, str(kubectl.kubeconfig), path=str(KUBECTL))
+        client.patch_data("secret", "pass", namespace, {"new": "bmV3", "old": None})
+    found = kubectl(*own, "get", "secret", "pass", "-o", "jsonpath={.data}")
+    assert json.loads(found) == {"word": "c2VzYW1l", "new": "bmV3"}
 
 
 def test_server_side_apply_and_its_conflicts(kubectl: Kubectl, namespace: str) -> None:
