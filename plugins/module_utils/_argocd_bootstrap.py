@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import os
 import re
 import time
 import typing as t
@@ -35,15 +36,15 @@ from ._argocd_install import Installation, dump_all, named
 from ._argocd_module import Session
 from ._autopilot import AutopilotError
 from ._errors import TalosError
-from ._git import Account, Address, Clone, Git, MovedOn, NotAllowedToPush, WrongToken, error_of
+from ._git import Account, Address, Clone, Git, GitError, again_when_moved_on, error_of
 from ._gitops import Layout
+from ._kubectl import NoCluster
 from ._waiting import WaitedTooLong
 
-# So often somebody else may push while we work.
-_ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
 # What argocd-autopilot says of the repository begins so.
 _OF_GIT = re.compile(r"authentication required|failed to validate repository|failed pushing|git repository")
+_OF_TIME = re.compile(r"deadline exceeded|not done within")
 _MASKED = "(not shown)"
 
 
@@ -82,12 +83,22 @@ class Outcome:
     diff: list[dict[str, str]] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
-    def note(self, action: str, *, header: str = "", before: str = "", after: str = "", prepared: str = "") -> None:
+    def note(self, action: str, *, header: str = "", **texts: str) -> None:
+        """Once: where somebody else was faster, it is all done again."""
+        if action in self.actions:
+            return
         self.actions.append(action)
-        if prepared:
-            self.diff.append({"before_header": header, "after_header": header, "prepared": f"{header}\n{prepared}"})
-        elif header:
-            self.diff.append({"before_header": header, "after_header": header, "before": before, "after": after})
+        if header:
+            self.differ(header, **texts)
+
+    def differ(self, header: str, *, before: str = "", after: str = "", prepared: str = "") -> None:
+        """``prepared`` is a diff that is made already."""
+        texts = {"prepared": f"{header}\n{prepared}"} if prepared else {"before": before, "after": after}
+        self.diff.append({"before_header": header, "after_header": header, **texts})
+
+    def warn(self, warning: str) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
 
 class Bootstrap:
@@ -100,116 +111,138 @@ class Bootstrap:
 
     def converge(self) -> Outcome:
         """Raises TalosError; nothing is touched before repository, tokens and cluster are known to be usable."""
-        self._kubectl.require_ready()
         with self._session.git_of(self._wanted.reader) as git:
             git.head(self._wanted.address)
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self._session.git_of(self._wanted.writer) as git:
-                    self._converge_repository(git)
-                break
-            except MovedOn:
-                if attempt + 1 == _ATTEMPTS:
-                    raise
+        if self._check and not os.path.isfile(self._kubectl.kubeconfig):
+            self.outcome.note("bootstrap or recover, once there is a cluster")
+            return self.outcome
+        self._kubectl.require_ready()
+        with self._session.git_of(self._wanted.writer) as git:
+            again_when_moved_on(lambda: self._converge(git))
         return self.outcome
 
-    def _converge_repository(self, git: Git) -> None:
+    def _converge(self, git: Git) -> None:
         wanted = self._wanted
         clone = git.clone(wanted.address)
         seen = self._observe()
-        layout = gitops.layout(clone, wanted.address, wanted.namespace)
-        bootstrapped = layout is Layout.BOOTSTRAPPED
-        if not bootstrapped and seen.bootstrap_app:
-            raise LostRepository(
-                f"the cluster follows {wanted.address}, and nothing of it is there any more",
-                remedy="Restore it from its history (git revert). To begin anew, delete Application "
-                f"{cluster.BOOTSTRAP_APP} in {wanted.namespace} without its resources (--cascade=orphan)",
-            )
+        layout = self._layout(clone, seen)
+        if cluster.REPO_SECRET in seen.secrets:
+            # A run that was killed may have left the token in the clear.
+            self._converge_secret(seen)
         if layout is Layout.LEFTOVER:
             self._commit(clone, gitops.leftover_removed(), "Remove the leftover of an uninstall")
-        if not bootstrapped:
-            clone = self._bootstrap(git, clone)
-            seen = self._observe()
-        if bootstrapped or not self._check:
-            change = gitops.pending(clone, wanted.installation)
-            self._commit(clone, change, self._pin)
+        if layout is not Layout.BOOTSTRAPPED:
+            clone.require_push()
+            self._note_bootstrap()
+            if self._check:
+                self._foretell(seen)
+                return
+            clone = self._bootstrapped(git)
+        change = gitops.pending(clone, wanted.installation)
+        self._commit(clone, change, self._pin)
         self.outcome.commit = clone.commit
-        # In check mode the bootstrap would have made what is missing.
-        missing = seen.missing(wanted.installation.workloads) if bootstrapped or not self._check else []
-        self._converge_cluster(self._recovered(missing) if missing else seen)
+        self._converge_cluster(self._observe() if self.outcome.actions else seen, upgraded=bool(change))
+
+    def _layout(self, clone: Clone, seen: cluster.ArgoCD) -> Layout:
+        layout = gitops.layout(clone, self._wanted.address, self._wanted.namespace)
+        if layout is not Layout.BOOTSTRAPPED and seen.bootstrap_app:
+            raise LostRepository(
+                f"the cluster follows {self._wanted.address}, and nothing of it is there any more",
+                remedy="Restore it from its history (git revert). To begin anew, delete Application "
+                f"{cluster.BOOTSTRAP_APP} in {self._wanted.namespace} without its resources (--cascade=orphan)",
+            )
+        return layout
+
+    # --- the repository
 
     @property
     def _pin(self) -> str:
         return f"Argo CD {self._wanted.installation.version}, pinned"
 
-    # --- the repository
-
-    def _bootstrap(self, git: Git, clone: Clone) -> Clone:
-        """The bootstrapped repository; in check mode it stays as it is."""
+    def _note_bootstrap(self) -> None:
         wanted = self._wanted
-        files = f"{wanted.address.below('bootstrap')}, projects and apps"
         self.outcome.note(
             f"bootstrap {wanted.address} with Argo CD {wanted.installation.version}",
-            header=f"{wanted.address}",
-            after=f"{files}, by argocd-autopilot\n",
+            header=str(wanted.address),
+            after=f"{wanted.address.below('bootstrap')}, projects and apps, by argocd-autopilot\n",
         )
         self._note_objects()
-        if self._check:
-            self._note_oversized()
-            return clone
-        clone.require_push()
-        complaint = self._run_autopilot(wanted.writer, recover=False)
-        clone = git.clone(wanted.address)
-        if gitops.layout(clone, wanted.address, wanted.namespace) is not Layout.BOOTSTRAPPED:
-            raise self._failure(complaint)
-        return clone
 
-    def _note_oversized(self) -> None:
+    def _foretell(self, seen: cluster.ArgoCD) -> None:
+        """What follows a bootstrap, in check mode."""
+        self._converge_secret(seen)
         objects = self._wanted.installation.oversized
         if objects:
             names = "".join(f"+{named(each)}\n" for each in objects)
             self.outcome.note(f"commit: {self._pin}", header=gitops.OVERSIZED, prepared=names)
+        self._converge_password(seen)
+
+    def _bootstrapped(self, git: Git) -> Clone:
+        complaint = self._run_autopilot(self._wanted.writer, recover=False)
+        clone = git.clone(self._wanted.address)
+        if gitops.layout(clone, self._wanted.address, self._wanted.namespace) is not Layout.BOOTSTRAPPED:
+            raise self._failure(complaint)
+        return clone
 
     def _commit(self, clone: Clone, change: gitops.Change, message: str) -> None:
         if not change:
             return
+        clone.require_push()
         if not self._check:
+            # Before one Application hands it over to the other in Git: it must not be pruned in between.
+            self._apply_oversized()
             clone.change(change.files)
             clone.push(message)
-        # Only now: where somebody else was faster, it is all done again.
         self.outcome.note(f"commit: {message}", header=str(self._wanted.address), prepared=change.diff)
 
     # --- the cluster
 
-    def _converge_cluster(self, seen: cluster.ArgoCD) -> None:
+    def _converge_cluster(self, seen: cluster.ArgoCD, *, upgraded: bool) -> None:
+        """After an upgrade Argo CD itself makes what is new in it."""
+        missing = seen.missing(self._wanted.installation.workloads)
+        if missing and not (upgraded and seen.bootstrap_app):
+            seen = self._recovered(missing)
         self._converge_secret(seen)
         if not self._check:
             seen = self._awaited_ready(seen)
         self._converge_password(seen)
 
     def _recovered(self, missing: t.Sequence[str]) -> cluster.ArgoCD:
-        wanted = self._wanted
         self.outcome.note(f"recover Argo CD in the cluster: {', '.join(missing)}")
         self._note_objects()
-        complaint = "" if self._check else self._run_autopilot(wanted.reader, recover=True)
+        if self._check:
+            return self._observe()
+        complaint = self._run_autopilot(self._wanted.reader, recover=True)
         seen = self._observe()
-        if seen.missing(wanted.installation.workloads) and not self._check:
+        if seen.missing(self._wanted.installation.workloads):
             raise self._failure(complaint)
         return seen
 
     def _run_autopilot(self, account: Account, *, recover: bool) -> str:
+        """What it complained of. Whatever becomes of it, its Secret does not stay."""
         wanted = self._wanted
         self._kubectl.apply(dump_all([cluster.claim(wanted.namespace, wanted.address)]))
-        self._kubectl.apply(wanted.installation.oversized_text)
-        return self._session.autopilot.bootstrap(
-            wanted.address,
-            account,
-            self._kubectl,
-            app=wanted.app,
-            namespace=wanted.namespace,
-            seconds=self._seconds,
-            recover=recover,
-        )
+        self._apply_oversized()
+        try:
+            return self._session.autopilot.bootstrap(
+                wanted.address,
+                account,
+                self._kubectl,
+                app=wanted.app,
+                namespace=wanted.namespace,
+                seconds=self._seconds,
+                recover=recover,
+            )
+        finally:
+            # What went wrong before says more than what goes wrong here.
+            with contextlib.suppress(TalosError):
+                seen = cluster.observe(self._session.kubectl_to_the_end, wanted.namespace)
+                if cluster.REPO_SECRET in seen.secrets:
+                    self._converge_secret(seen)
+
+    def _apply_oversized(self) -> None:
+        if self._wanted.installation.oversized:
+            self._kubectl.apply(self._wanted.installation.oversized_text)
 
     def _converge_secret(self, seen: cluster.ArgoCD) -> None:
         wanted = self._wanted
@@ -217,6 +250,9 @@ class Bootstrap:
         before = seen.secrets.get(cluster.REPO_SECRET)
         if cluster.is_same_secret(before, secret):
             return
+        if not self._check:
+            kubectl = self._session.kubectl_to_the_end
+            (kubectl.replace if before else kubectl.create)(secret)
         self.outcome.note(
             "replace the repository's Secret",
             header=f"Secret {wanted.namespace}/{cluster.REPO_SECRET}",
@@ -224,17 +260,15 @@ class Bootstrap:
             after=_shown(secret),
         )
         self._look_at_reader()
-        if not self._check:
-            (self._kubectl.replace if before else self._kubectl.create)(secret)
 
     def _look_at_reader(self) -> None:
         """What the cluster gets should not be able to write, unless that is declared."""
         wanted = self._wanted
         if (wanted.reader.user, wanted.reader.token) == (wanted.writer.user, wanted.writer.token):
             return
-        with self._session.git_of(wanted.reader) as git, contextlib.suppress(NotAllowedToPush, WrongToken):
+        with contextlib.suppress(GitError), self._session.git_of(wanted.reader) as git:
             git.clone(wanted.address).require_push()
-            self.outcome.warnings.append(
+            self.outcome.warn(
                 "argocd_read_token, which the cluster gets, may push to the repository: make one that only reads"
             )
 
@@ -242,23 +276,25 @@ class Bootstrap:
         wanted = self._wanted
         if not wanted.password_hash:
             return
-        own = seen.secrets.get(cluster.ADMIN_SECRET)
         if seen.secret_text(cluster.ADMIN_SECRET, "admin.password") != wanted.password_hash:
-            self.outcome.note("replace the admin password")
             if not self._check:
-                now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-                self._kubectl.replace(cluster.with_password(own or {}, wanted.password_hash, now))
-        if cluster.INITIAL_SECRET in seen.secrets:
-            self.outcome.note("remove the initial admin password")
+                moment = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+                change = cluster.password_change(wanted.password_hash, moment)
+                self._kubectl.patch_data("secret", cluster.ADMIN_SECRET, wanted.namespace, change)
+            self.outcome.note("replace the admin password")
+        if cluster.INITIAL_SECRET in seen.secrets or cluster.ADMIN_SECRET not in seen.secrets:
             if not self._check:
                 self._kubectl.delete("secret", cluster.INITIAL_SECRET, wanted.namespace)
+            self.outcome.note("remove the initial admin password")
 
     def initial_password(self) -> str:
-        """Empty where it was replaced, or removed as Argo CD advises."""
+        """Empty where it was replaced, or removed as Argo CD advises, or where there is no cluster yet."""
+        if self._check and not os.path.isfile(self._kubectl.kubeconfig):
+            return ""
         return self._observe().secret_text(cluster.INITIAL_SECRET, "password")
 
     def _awaited_ready(self, seen: cluster.ArgoCD) -> cluster.ArgoCD:
-        """Raises NotReady."""
+        """Raises NotReady. An API that is too busy to answer, as while a Raspberry Pi pulls images, is waited for."""
         ends = time.monotonic() + self._seconds
         workloads = self._wanted.installation.workloads
         while True:
@@ -267,14 +303,14 @@ class Bootstrap:
                 return seen
             if time.monotonic() > ends:
                 raise self._not_ready(waiting)
-            self._session.commands.watch.check()
             time.sleep(_PAUSE_SECONDS)
-            seen = self._observe()
+            with contextlib.suppress(NoCluster):
+                seen = self._observe()
 
     # --- what is told
 
     def _observe(self) -> cluster.ArgoCD:
-        """Raises ForeignArgoCD."""
+        """Raises ForeignArgoCD, BeingDeleted."""
         seen = cluster.observe(self._kubectl, self._wanted.namespace)
         seen.require_ours(self._wanted.address)
         return seen
@@ -285,23 +321,18 @@ class Bootstrap:
         objects = [*wanted.installation.objects, *wanted.installation.oversized]
         there = self._kubectl.exist(dump_all(objects))
         names = {named(each): _resource_name(each) in there for each in objects}
-        self.outcome.diff.append(
-            {
-                "before_header": "objects in the cluster",
-                "after_header": "objects in the cluster",
-                "before": "".join(f"{name}\n" for name in names if names[name]),
-                "after": "".join(f"{name}\n" for name in names),
-            }
+        self.outcome.differ(
+            "objects in the cluster",
+            before="".join(f"{name}\n" for name in names if names[name]),
+            after="".join(f"{name}\n" for name in names),
         )
 
     def _failure(self, complaint: str) -> TalosError:
         """Why argocd-autopilot did not reach its end: pods that are not ready, git's errors, or its own words."""
-        workloads = self._wanted.installation.workloads
-        seen = self._observe()
-        waiting = seen.unready(workloads)
-        if "deadline exceeded" in complaint or (waiting and not complaint):
-            return self._not_ready(waiting)
         known = error_of(complaint, self._wanted.address) if _OF_GIT.search(complaint) else None
+        waiting = self._observe().unready(self._wanted.installation.workloads)
+        if waiting and not known and (not complaint or _OF_TIME.search(complaint)):
+            return self._not_ready(waiting)
         return known or AutopilotError(complaint or "argocd-autopilot ended without a result")
 
     def _not_ready(self, waiting: t.Sequence[str]) -> NotReady:

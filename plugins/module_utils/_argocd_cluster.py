@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import typing as t
 
+from ._argocd_install import named
 from ._errors import TalosError
 from ._git import Account, Address
 from ._gitops import differing_source
@@ -32,9 +33,13 @@ class ForeignArgoCD(TalosError):
     """The cluster has an Argo CD that is not ours, or one for another repository."""
 
 
+class BeingDeleted(TalosError):
+    """What is there is about to vanish."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A Deployment or StatefulSet; ``ready`` of ``wanted`` replicas."""
+    """A Deployment or StatefulSet; ``ready`` of ``wanted`` replicas, of the newest template."""
 
     name: str
     ready: int
@@ -65,14 +70,16 @@ class ArgoCD:
         return base64.b64decode(value).decode(errors="replace")
 
     def require_ours(self, address: Address) -> None:
-        """Raises ForeignArgoCD."""
+        """Raises ForeignArgoCD, BeingDeleted."""
+        for item in (self.namespace, self.bootstrap_app):
+            _require_lasting(item)
         if self.elsewhere:
             raise ForeignArgoCD(
                 f"there is an Argo CD in namespace {', '.join(self.elsewhere)}",
                 remedy="Two would fight over the same objects: remove it, if nothing of it is needed",
             )
         differing = differing_source(self.bootstrap_app, address, "bootstrap") if self.bootstrap_app else ""
-        if not differing and not self.bootstrap_app and self.claim not in ("", str(address)):
+        if not differing and not self.bootstrap_app and self.workloads and self.claim not in ("", str(address)):
             differing = f"the repository {self.claim}"
         if differing:
             raise ForeignArgoCD(
@@ -123,7 +130,18 @@ def _workload(item: Object) -> Workload:
     wanted = (item.get("spec") or {}).get("replicas", 1)
     # The status of what was just changed is of what was before.
     current = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
-    return Workload(item["metadata"]["name"], status.get("readyReplicas", 0) if current else 0, wanted)
+    ready = min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0)) if current else 0
+    return Workload(item["metadata"]["name"], ready, wanted)
+
+
+def _require_lasting(item: Object | None) -> None:
+    if not item or "deletionTimestamp" not in item["metadata"]:
+        return
+    held = ", ".join(item["metadata"].get("finalizers") or (item.get("spec") or {}).get("finalizers") or [])
+    raise BeingDeleted(
+        f"{named(item)} is being deleted{f', and held by {held}' if held else ''}",
+        remedy="Run again when it is gone; kubectl describe says what holds it up",
+    )
 
 
 def _annotations(item: Object | None) -> dict[str, t.Any]:
@@ -166,14 +184,9 @@ def is_same_secret(seen: Object | None, wanted: Object) -> bool:
     )
 
 
-def with_password(secret: Object, password_hash: str, moment: str) -> Object:
-    """Argo CD's own Secret with this bcrypt hash; ``moment`` ends the sessions from before it."""
-    data = {
-        **(secret.get("data") or {}),
-        "admin.password": _encoded(password_hash),
-        "admin.passwordMtime": _encoded(moment),
-    }
-    return {**secret, "data": data}
+def password_change(password_hash: str, moment: str) -> Object:
+    """A merge patch for Argo CD's own Secret, with a bcrypt hash; ``moment`` ends the sessions from before it."""
+    return {"data": {"admin.password": _encoded(password_hash), "admin.passwordMtime": _encoded(moment)}}
 
 
 def _encoded(text: str) -> str:

@@ -155,9 +155,10 @@ def _divided(version: str, built: t.Sequence[Object]) -> Installation:
 
 
 def _applied_by_server(item: Object) -> Object:
-    """Argo CD applies it as we do."""
+    """Argo CD applies it as we do, and does not prune it where another Application of its own had it before."""
     metadata = dict(item["metadata"])
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), _SYNC_OPTIONS: "ServerSideApply=true"}
+    annotations = {_SYNC_OPTIONS: "Prune=false,ServerSideApply=true"}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
     return {**item, "metadata": metadata}
 
 
@@ -186,12 +187,12 @@ def named(item: t.Mapping[str, t.Any]) -> str:
 
 def same(one: str | None, other: t.Sequence[Object]) -> bool:
     """Does a text hold these objects, in whatever order and style?"""
-    return one is not None and _by_name(load_all(one)) == _by_name(other)
+    return one is not None and _readable(one) == _by_name(other)
 
 
 def difference(one: str | None, other: t.Sequence[Object]) -> str:
     """The lines of the objects that differ; of wholly new or removed ones just their names."""
-    before, after = _by_name(load_all(one or "")), _by_name(other)
+    before, after = _readable(one or ""), _by_name(other)
     lines: list[str] = []
     for name in sorted(before.keys() | after.keys()):
         if name not in before or name not in after:
@@ -200,6 +201,14 @@ def difference(one: str | None, other: t.Sequence[Object]) -> str:
             old, new = (dump_all([each[name]]).splitlines(keepends=True) for each in (before, after))
             lines += difflib.unified_diff(old, new, name, name)
     return "".join(lines)
+
+
+def _readable(text: str) -> dict[str, Object]:
+    """Nothing, where somebody left what is no YAML."""
+    try:
+        return _by_name(load_all(text))
+    except BadInstallation:
+        return {}
 
 
 def _by_name(objects: t.Iterable[Object]) -> dict[str, Object]:

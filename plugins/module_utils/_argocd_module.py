@@ -40,17 +40,22 @@ REPOSITORY_OPTIONS: dict[str, t.Any] = {
     "commit_email": {"type": "str", "default": "homelab.talos@localhost"},
 }
 
+_PATIENCE_SECONDS = 300.0
 # What of our environment the commands keep: the way out, and nothing that would steer git or kubectl.
 _KEPT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The clients of one run, all in its workspace ``folder``."""
+    """The clients of one run, all in its workspace ``folder``.
+
+    ``kubectl_to_the_end`` goes on where the run is told to stop: for what must not stay as it is.
+    """
 
     folder: str
     commands: Commands
     kubectl: Kubectl
+    kubectl_to_the_end: Kubectl
     autopilot: Autopilot
 
     def git_of(self, account: Account) -> Git:
@@ -85,14 +90,22 @@ class ArgocdModule(HostModule):
         """Alone at work on ``key`` on this host, by default on nothing. Signals end it in order. Raises InUse."""
         given = self.params
         fallback = os.path.expanduser("~/.homelab")
-        with Watch() as watch, workspace(key or secrets.token_hex(8), fallback, watch) as (folder, lock):
+        # What outlived a killed run may wait for pods as long as it was told to.
+        patience = given.get("ready_timeout", 0) + _PATIENCE_SECONDS
+        with Watch() as watch, workspace(key or secrets.token_hex(8), fallback, watch, patience) as (folder, lock):
             commands = Commands(folder, self._environment(folder), watch, (lock,), self._redacted)
+            unwatched = dataclasses.replace(commands, watch=Watch())
             yield Session(
                 folder,
                 commands,
-                Kubectl(commands, given.get("kubeconfig") or "", path=given.get("kubectl") or "kubectl"),
+                self._kubectl(commands),
+                self._kubectl(unwatched),
                 Autopilot(commands, given.get("argocd_autopilot") or "argocd-autopilot"),
             )
+
+    def _kubectl(self, commands: Commands) -> Kubectl:
+        given = self.params
+        return Kubectl(commands, given.get("kubeconfig") or "", path=given.get("kubectl") or "kubectl")
 
     def commit(self, message: str, pending: t.Callable[[Content], Files]) -> dict[str, t.Any]:
         """The result of one commit to the repository, or of none. Raises TalosError."""

@@ -11,7 +11,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import tempfile
 import time
 import typing as t
 
@@ -65,10 +64,10 @@ class Commands:
     ) -> Done:
         """``given`` is its standard input. Raises CommandTimeout, NoCommand, Stopped.
 
-        Files take what it prints, so that a pipe that its orphans keep open cannot hold us up.
+        Files in memory take what it prints, so that a pipe that its orphans keep open cannot hold us up.
         """
-        with tempfile.TemporaryFile(dir=self.folder) as out, tempfile.TemporaryFile(dir=self.folder) as err:
-            with tempfile.TemporaryFile(dir=self.folder) as stdin:
+        with _in_memory() as out, _in_memory() as err:
+            with _in_memory() as stdin:
                 stdin.write(given.encode())
                 stdin.seek(0)
                 process = self._start(argv, stdin, out, err)
@@ -107,6 +106,10 @@ class Commands:
     def _text(self, file: t.IO[bytes]) -> str:
         file.seek(0)
         return self.redact(file.read().decode(errors="replace"))
+
+
+def _in_memory() -> t.IO[bytes]:
+    return os.fdopen(os.memfd_create("command"), "w+b")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

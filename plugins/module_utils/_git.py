@@ -21,7 +21,11 @@ import urllib.parse
 from ._commands import Commands, CommandTimeout, found
 from ._errors import TalosError
 
+T = t.TypeVar("T")
+
 SECONDS = 120.0
+# So often somebody else may push while we work.
+_ATTEMPTS = 3
 _REMEDY = "Install git there (role admin does)"
 
 _ANSWERS = """#!/bin/sh
@@ -353,3 +357,11 @@ def error_of(said: str, address: Address) -> GitError | None:
 def _words(said: str) -> str:
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith("hint:"))
+
+
+def again_when_moved_on(work: t.Callable[[], T]) -> T:
+    """Work that reads the repository and pushes to it, done anew where somebody else was faster. Raises MovedOn."""
+    for _attempt in range(_ATTEMPTS - 1):
+        with contextlib.suppress(MovedOn):
+            return work()
+    return work()

@@ -14,7 +14,7 @@ import dataclasses
 import enum
 import typing as t
 
-from ._argocd_install import Installation, difference, load_all, same
+from ._argocd_install import CERTIFICATES, BadInstallation, Installation, difference, load_all, same
 from ._errors import TalosError
 from ._git import Address, Clone
 from ._kubectl import Object
@@ -77,7 +77,10 @@ def layout(clone: Clone, address: Address, namespace: str) -> Layout:
 
 def _require_ours(clone: Clone, address: Address, namespace: str) -> None:
     """Does its first Application point at this place?"""
-    applications = load_all(clone.read(ARGO_CD) or "")
+    try:
+        applications = load_all(clone.read(ARGO_CD) or "")
+    except BadInstallation:
+        applications = []
     if not applications:
         raise UnusableRepository(f"{address.below(ARGO_CD)} of {address} holds no Application", remedy="Restore it")
     differing = differing_source(applications[0], address, "bootstrap/argo-cd")
@@ -144,7 +147,8 @@ def _require_unpinned(clone: Clone) -> None:
         "configMapGenerator",
     }
     resources = [name for each in found for name in each.get("resources") or []]
-    if own or not all(str(name).startswith(_UNPINNED) for name in resources):
+    generated = {item.get("name") for each in found for item in each.get("configMapGenerator") or []}
+    if own or generated - {CERTIFICATES} or not all(str(name).startswith(_UNPINNED) for name in resources):
         raise UnusableRepository(
             f"{KUSTOMIZATION} holds changes of your own",
             remedy="Move them to argocd_patches, which are patches of kustomize, and remove the file there",

@@ -32,29 +32,45 @@ class InUse(TalosError):
 
 
 @contextlib.contextmanager
-def workspace(key: str, fallback: str, watch: Watch, seconds: float = 600.0) -> t.Iterator[tuple[str, int]]:
+def workspace(key: str, fallback: str, watch: Watch, seconds: float) -> t.Iterator[tuple[str, int]]:
     """An empty folder, and the descriptor of its lock; one for each ``key`` and user.
 
     Where memory cannot run scripts it lies in ``fallback``. Raises InUse after ``seconds``.
     """
-    name = f"homelab-talos-{os.getuid()}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    folder = os.path.join(_MEMORY if _runs_scripts(_MEMORY) else fallback, name)
+    root = _MEMORY if _runs_scripts(_MEMORY) else fallback
+    prefix = f"homelab-talos-{os.getuid()}-"
+    folder = os.path.join(root, prefix + hashlib.sha256(key.encode()).hexdigest()[:16])
+    _sweep(root, prefix)
     descriptor = _locked(folder, watch, time.monotonic() + seconds)
     try:
-        _empty(folder)
-        try:
-            yield folder, descriptor
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        yield folder, descriptor
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
+
+
+def _sweep(root: str, prefix: str) -> None:
+    """What killed runs left, whatever they worked on."""
+    for name in os.listdir(root) if os.path.isdir(root) else ():
+        if not name.startswith(prefix):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(os.path.join(root, name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _locked(folder: str, watch: Watch, ends: float) -> int:
     """Not of a folder that its last owner removed while we waited for it."""
     while True:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
         with contextlib.ExitStack() as failing:
             failing.callback(os.close, descriptor)
             _require_own(folder, descriptor)
@@ -87,11 +103,3 @@ def _lock(descriptor: int, watch: Watch, ends: float) -> None:
             if time.monotonic() > ends:
                 raise InUse("another run is at work on it, or a command that outlived one") from None
         time.sleep(_PAUSE_SECONDS)
-
-
-def _empty(folder: str) -> None:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            os.unlink(entry.path)

@@ -78,7 +78,9 @@ def test_from_nothing(place: Place) -> None:
     assert "applicationsets.argoproj.io" not in files[INSTALL]
     (definition,) = yaml.safe_load_all(files[OVERSIZED])
     assert definition["metadata"]["name"] == "applicationsets.argoproj.io"
-    assert definition["metadata"]["annotations"]["argocd.argoproj.io/sync-options"] == "ServerSideApply=true"
+    assert (
+        definition["metadata"]["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false,ServerSideApply=true"
+    )
 
     secret = place.secret("argocd-repo-creds")
     assert secret["metadata"]["labels"]["argocd.argoproj.io/secret-type"] == "repository"
@@ -313,6 +315,48 @@ def test_a_git_server_that_refuses(place: Place, fault: str, kind: str) -> None:
     place.converged()
 
 
+def test_check_mode_without_a_cluster(place: Place) -> None:
+    done = place.bootstrap(check=True, kubeconfig="/nowhere").ok
+    assert done["actions"] == ["bootstrap or recover, once there is a cluster"]
+    refused(place, "NotAllowedToPush", check=True, git_token=place.read_token)
+
+
+def test_what_is_being_deleted(place: Place) -> None:
+    held = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "finalizers": ["example.org/it"]}}
+    place.kubectl("apply", "-f", "-", manifest=json.dumps(held))
+    place.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    refused(place, "BeingDeleted", "example.org/it")
+    place.kubectl("patch", "namespace", NAMESPACE, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    place.converged()
+
+
+@pytest.mark.slow
+def test_an_argo_cd_without_long_objects(place: Place) -> None:
+    place.converged()
+    assert OVERSIZED in place.files()
+    short = [
+        each
+        for each in yaml.safe_load_all(small_installation())
+        if each["metadata"]["name"] != "applicationsets.argoproj.io"
+    ]
+    place.write_installation(yaml.safe_dump_all(short))
+    place.converged()
+    assert OVERSIZED not in place.files()
+
+
+def test_a_claim_alone_is_none(place: Place) -> None:
+    """A run for another place broke off before it installed anything."""
+    place.kubectl("create", "namespace", NAMESPACE)
+    place.kubectl("annotate", "namespace", NAMESPACE, "homelab.talos/repository=https://git.example/other.git")
+    place.converged()
+
+
+def test_what_is_no_yaml_is_written_anew(place: Place) -> None:
+    place.bootstrap().ok["changed"]
+    place.commit("Conflict", {INSTALL: "<<<<<<< HEAD\na: {"})
+    place.converged()
+
+
 def test_a_protected_branch(place: Place) -> None:
     place.rehearsal.command("fault", "git", "protected-branch")
     failed = place.bootstrap()
@@ -337,6 +381,7 @@ def test_pods_that_never_become_ready(place: Place) -> None:
         place.rehearsal.command("fault", node, "pods-never-ready")
     failed = place.bootstrap(ready_timeout=3)
     assert failed.failure["kind"] == "NotReady"
+    assert "last-applied" not in annotation(place), "no token in the clear, though it failed"
     assert "Deployment/argocd-server" in failed.result["msg"]
     assert "argocd_ready_timeout" in failed.result["msg"]
     place.rehearsal.command("fault", "--clear")
