@@ -446,7 +446,6 @@ def test_from_maintenance_nothing_shows(site: Site) -> None:
     site.require_no_leak(watch)
 
 
-@pytest.mark.slow
 def test_changed_secrets_of_the_user_are_told_and_do_not_show(site: Site) -> None:
     declare_secrets(site)
     watch = site.watch()
