@@ -117,7 +117,7 @@ def test_after_autopilot_died(place: Place, step: int) -> None:
 
 
 def test_a_new_cluster_is_recovered_without_a_commit(place: Place) -> None:
-    place.bootstrap().ok["changed"]
+    assert place.bootstrap().ok["changed"]
     head = place.repository.head
     place.new_cluster()
     seen = place.bootstrap(check=True).ok
@@ -267,7 +267,7 @@ def test_somebody_elses_argo_cd(place: Place) -> None:
 
 @pytest.mark.slow
 def test_half_a_layout(place: Place) -> None:
-    place.bootstrap().ok["changed"]
+    assert place.bootstrap().ok["changed"]
     place.commit("Half", {"gitops/bootstrap/root.yaml": None})
     refused(place, "UnusableRepository", "gitops/bootstrap/root.yaml", "git log")
     place.commit("Of another place", {"gitops/bootstrap/root.yaml": "{}", "gitops/bootstrap/argo-cd.yaml": "{}"})
@@ -352,7 +352,7 @@ def test_a_claim_alone_is_none(place: Place) -> None:
 
 
 def test_what_is_no_yaml_is_written_anew(place: Place) -> None:
-    place.bootstrap().ok["changed"]
+    assert place.bootstrap().ok["changed"]
     place.commit("Conflict", {INSTALL: "<<<<<<< HEAD\na: {"})
     place.converged()
 
@@ -385,7 +385,9 @@ def test_pods_that_never_become_ready(place: Place) -> None:
     assert "Deployment/argocd-server" in failed.result["msg"]
     assert "argocd_ready_timeout" in failed.result["msg"]
     place.rehearsal.command("fault", "--clear")
-    place.converged()
+    # How far it came is the real one's own affair: it may push though its wait timed out.
+    assert place.bootstrap().rc == 0
+    place.is_unchanged()
 
 
 # --- killed
