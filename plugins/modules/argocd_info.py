@@ -11,7 +11,9 @@ module: argocd_info
 short_description: Sync and health of Argo CD's Applications
 version_added: 0.1.0
 description:
-  - Reads the Applications of Argo CD, and says of each what keeps it from being Synced and Healthy.
+  - Reads the Applications of Argo CD, and says of each what keeps it from being Synced and Healthy, with what keeps the
+    pods of its Deployments, StatefulSets and DaemonSets from being ready.
+  - An Application whose sync still runs is not settled, and neither is one that is V(Suspended).
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -38,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 settled:
-  description: Whether all Applications are Synced and Healthy.
+  description: Whether all Applications are Synced and Healthy, and no sync is running.
   returned: success
   type: bool
 missing:
@@ -46,7 +48,7 @@ missing:
   returned: success
   type: list
   elements: str
-  sample: ["web: Progressing", "web: Deployment web/web is Progressing"]
+  sample: ["web: Progressing", "web: Deployment web/web has 0 of 1 pods ready: web-5d-x: ImagePullBackOff"]
 applications:
   description: The Applications, by name.
   returned: success

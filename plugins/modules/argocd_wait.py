@@ -12,7 +12,12 @@ short_description: Wait until Argo CD's Applications are Synced and Healthy
 version_added: 0.1.0
 description:
   - Lets Argo CD compare its Applications with Git at once, and waits until they are Synced and Healthy.
-  - Tells every 15 seconds what is still missing. What is missing at the end is the error.
+  - Tells every 15 seconds what is still missing. What is missing at the end is the error, with what keeps the pods of
+    Deployments, StatefulSets and DaemonSets from being ready.
+  - An Application whose sync still runs is waited for, as its hooks and later waves may fail.
+  - V(Suspended) is not Healthy, as it does not end by itself. Where something is suspended on purpose, name the other
+    Applications in O(applications).
+  - A Kubernetes API that does not answer is waited for, too.
   - In check mode it looks once and reports, without the comparison, which would be a write.
 
 author:
@@ -34,6 +39,15 @@ options:
     description: Whether Argo CD is to compare with Git now. It does by itself every few minutes.
     type: bool
     default: true
+  commit:
+    description:
+      - A commit that is pushed, by its full SHA, as the other modules return it. Applications that follow the same
+        repository and branch as V(autopilot-bootstrap) must have been compared with it, or after it.
+      - Takes the place of O(refresh) where it is given. Argo CD is asked to compare only those that it compared last
+        with another commit, so nothing is written where all is well. What it compares then is new enough, also where
+        somebody pushed a newer commit meanwhile.
+    type: str
+    default: ""
   timeout:
     description: Seconds to wait.
     type: int
@@ -57,6 +71,10 @@ EXAMPLES = r"""
   homelab.talos.argocd_wait:
     applications: [monitoring-node-exporter]
     timeout: 300
+
+- name: Wait until Argo CD has followed a commit
+  homelab.talos.argocd_wait:
+    commit: "{{ __project.commit }}"
 """
 
 RETURN = r"""
@@ -65,9 +83,9 @@ missing:
   returned: always
   type: list
   elements: str
-  sample: ["web: Progressing", "web: Deployment web/web is Progressing"]
+  sample: ["web: Progressing", "web: Deployment web/web has 0 of 1 pods ready: web-5d-x: ImagePullBackOff"]
 waiting:
-  description: The same in one line, while it is waited for.
+  description: The first of it in one line, while it is waited for.
   returned: when there is more time
   type: str
 failure:
@@ -76,27 +94,38 @@ failure:
   type: dict
 """
 
+import os
 import typing as t
 
 from ..module_utils._argocd_module import CLUSTER_OPTIONS, ArgocdModule
 
 
 def work(module: ArgocdModule) -> dict[str, t.Any]:
-    from ..module_utils._argocd_status import NotSettled, refresh, wait
+    from ..module_utils._argocd_status import NotSettled, Settling, shortened
+    from ..module_utils._kubectl import NoCluster
 
     given = module.params
+    if not os.path.isfile(given["kubeconfig"]):
+        raise NoCluster(f"there is no kubeconfig {given['kubeconfig']}")
     step = given["step"] if given["step"] is not None else given["timeout"]
     with module.session() as session:
-        session.kubectl.require_ready()
-        if given["refresh"] and not module.check_mode:
-            refresh(session.kubectl, given["namespace"])
-        seconds = 0 if module.check_mode else step
-        lines = wait(session.kubectl, given["namespace"], given["applications"], seconds, session.commands.watch.check)
+        settling = Settling(
+            session.kubectl,
+            given["namespace"],
+            given["applications"],
+            refresh=given["refresh"],
+            commit=given["commit"],
+            check=module.check_mode,
+        )
+        lines = settling.wait(0 if module.check_mode else step, session.commands.watch.check)
+    if module.check_mode and settling.trouble:
+        raise settling.trouble
     if not lines or module.check_mode:
         return {"changed": False, "missing": lines}
     if not given["last"]:
-        return {"changed": False, "missing": lines, "waiting": "; ".join(lines)}
-    error = NotSettled(f"not Synced and Healthy within {given['timeout']} s: {'; '.join(lines)}")
+        return {"changed": False, "missing": lines, "waiting": "; ".join(shortened(lines))}
+    remedy = settling.trouble.remedy if settling.trouble else ""
+    error = NotSettled(f"not Synced and Healthy within {given['timeout']} s: {'; '.join(lines)}", remedy=remedy)
     return {"failed": True, "msg": str(error), "failure": error.as_failure(), "missing": lines}
 
 
@@ -106,6 +135,7 @@ def main() -> None:
             **CLUSTER_OPTIONS,
             "applications": {"type": "list", "elements": "str", "default": []},
             "refresh": {"type": "bool", "default": True},
+            "commit": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 600},
             "step": {"type": "float"},
             "last": {"type": "bool", "default": True},

@@ -29,6 +29,8 @@ FINALIZER = "resources-finalizer.argocd.argoproj.io"
 _CONTROLLER = Terms("argocd-application-controller")
 _CONFIG_MAPS = built_in("configmaps")
 _HEAL_SECONDS = _RETRY_SECONDS = 1.0
+# In argocd-cmd-params-cm: "true" has the health of each object written down, too.
+_PERSIST = "controller.resource.health.persist"
 _LOADING = "Failed to load target state: failed to generate manifest for source 1 of 1: "
 # Of child Applications these say nothing about the parent.
 _UNTOLD = (health.MISSING, health.UNKNOWN)
@@ -150,10 +152,12 @@ class Applications:
         rendering = (memory.rendering, application["spec"]["destination"].get("namespace"), frozenset(wanted))
         return memory.comparison.lines(rendering, wanted, owned, self._assessed, by_server)
 
+    def _settings(self, name: str) -> Object:
+        return (self._api.store.get(_CONFIG_MAPS.key, self._namespace, name) or {}).get("data") or {}
+
     @property
     def _assessed(self) -> frozenset[tuple[str, str]]:
-        settings = self._api.store.get(_CONFIG_MAPS.key, self._namespace, "argocd-cm") or {}
-        return health.assessed(settings.get("data") or {})
+        return health.assessed(self._settings("argocd-cm"))
 
     def _worst(self, lines: list[Line]) -> str:
         assessed, found = self._assessed, []
@@ -182,7 +186,8 @@ class Applications:
 
     def _status(self, application: Object, before: Object, seen: _Seen) -> Object:
         spec, name = application["spec"], application["metadata"]["name"]
-        lines = [line.as_status() for line in seen.lines or []]
+        persists = self._settings("argocd-cmd-params-cm").get(_PERSIST) == "true"
+        lines = [line.as_status(with_health=persists) for line in seen.lines or []]
         if seen.sync_status == "Unknown":
             lines = [{**line, "status": "Unknown"} for line in lines]
         sync_status, worst = seen.sync_status, seen.health
@@ -191,7 +196,8 @@ class Applications:
             lines[:1] = [{**line, "status": sync_status} for line in lines[:1]]
         if self._faults.active("app-degraded", name):
             worst = health.DEGRADED
-            lines[:1] = [{**line, "health": {"status": worst}} for line in lines[:1]]
+            if persists:
+                lines[:1] = [{**line, "health": {"status": worst}} for line in lines[:1]]
         compared = {key: spec[key] for key in ("source", "destination", "ignoreDifferences") if key in spec}
         told = {"status": sync_status, "comparedTo": compared, "revision": seen.revision}
         status: Object = {
@@ -203,7 +209,9 @@ class Applications:
         status |= {"operationState": seen.operation} if seen.operation else {}
         status |= {"sourceType": seen.source_type} if seen.source_type else {}
         status |= {"resources": lines} if seen.lines is not None else {}
-        status.pop("conditions", None)
+        for name in ("conditions", "resourceHealthSource"):
+            status.pop(name, None)
+        status |= {} if persists else {"resourceHealthSource": "appTree"}
         former = before.get("conditions") or []
         conditions = [{"type": kind, "message": message} for kind, message in seen.conditions]
         if conditions:

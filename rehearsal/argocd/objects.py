@@ -57,12 +57,12 @@ class Line:
         """Does the object itself ask for this, as in ``Prune=false``?"""
         return name in _split(annotations_of(self.target or self.live or {}).get(_OPTIONS, ""))
 
-    def as_status(self) -> Object:
+    def as_status(self, *, with_health: bool) -> Object:
         named = {"group": self.identity.group, "version": self.version, "kind": self.identity.kind}
         named |= {"namespace": self.identity.namespace, "name": self.identity.name}
         status: Object = {key: value for key, value in named.items() if value}
         status["status"] = "Synced" if self.is_synced else "OutOfSync"
-        if self.health:
+        if self.health and with_health:
             told = {"message": self.health[1]} if self.health[1] else {}
             status["health"] = {"status": self.health[0], **told}
         return {**status, **({"requiresPruning": True} if self.surplus else {})}

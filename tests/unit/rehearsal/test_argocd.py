@@ -89,8 +89,9 @@ def test_what_a_client_reads(scene: Scene) -> None:
     assert status["resources"] == [
         {"version": "v1", "kind": "ConfigMap", "namespace": "attic", "name": "one", "status": "Synced"},
         {"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "attic", "name": "web"}
-        | {"status": "Synced", "health": {"status": "Healthy"}},
+        | {"status": "Synced"},
     ]
+    assert status["resourceHealthSource"] == "appTree"
     assert status["summary"] == {"images": ["x.invalid/web:1"]}
     assert status["sourceType"] == "Directory"
     operation = status["operationState"]
@@ -560,7 +561,7 @@ def test_workloads_that_are_not_there_yet(scene: Scene) -> None:
     committed(scene.repository, {"app/a.yaml": documents(daemon, stateful, deployment("web"))})
     scene.apply("app")
     scene.settle()
-    assert {each["health"]["status"] for each in scene.status()["resources"]} == {"Progressing"}
+    assert not any("health" in each for each in scene.status()["resources"])
     for plural, name in (("daemonsets", "daemon"), ("statefulsets", "stateful"), ("deployments", "web")):
         assert scene.state_of() == ("Synced", "Progressing")
         scene.run(plural, "attic", name)
@@ -571,6 +572,17 @@ def test_workloads_that_are_not_there_yet(scene: Scene) -> None:
     scene.run("deployments", "attic", "web")
     scene.settle()
     assert scene.state_of() == ("Synced", "Suspended")
+
+
+def test_the_health_of_each_object_is_written_where_the_parameters_ask_for_it(scene: Scene) -> None:
+    parameters = {"metadata": {"name": "argocd-cmd-params-cm"}, "data": {"controller.resource.health.persist": "true"}}
+    scene.api.create(CONFIG_MAPS, "argocd", parameters, TERMS)
+    committed(scene.repository, {"app/a.yaml": documents(deployment("web"))})
+    scene.apply("app")
+    scene.settle()
+    (web,) = scene.status()["resources"]
+    assert web["health"]["status"] == "Progressing"
+    assert "resourceHealthSource" not in scene.status()
 
 
 def test_a_rollout_past_its_deadline_is_degraded() -> None:
