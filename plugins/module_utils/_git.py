@@ -56,6 +56,10 @@ _SETTINGS = (
 )
 
 
+# In a URL of HTTP whatever comes before the host; elsewhere with a password, for git@ is a user that everybody knows.
+_ACCOUNT = re.compile(r"https?://[^/?#]*@|(?:^|::|://)[^/?#@:]*:[^/?#]*@", re.IGNORECASE)
+
+
 class GitError(TalosError):
     """git failed, with its words."""
 
@@ -273,6 +277,11 @@ class Address:
 
     def __str__(self) -> str:
         return self.url + (f" at {self.path}" if self.path else "") + (f" on {self.branch}" if self.branch else "")
+
+
+def has_account(*urls: str) -> bool:
+    """Does one of them hold a user's name or a token that opens it?"""
+    return any(_ACCOUNT.search(url.strip()) for url in urls)
 
 
 class Git:
