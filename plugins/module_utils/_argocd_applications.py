@@ -21,6 +21,7 @@ import typing as t
 from . import _argocd_projects as projects
 from ._argocd_projects import SERVER, require_name, require_project_name
 from ._errors import TalosError
+from ._git import has_account
 from ._gitops_commit import IN_CLUSTER, Content, Files, json_file, merged, yaml_file
 from ._kubectl import Object
 from ._yaml_text import string, write
@@ -88,7 +89,15 @@ class Application:
         """Raises BadProject, BadApplication."""
         self.require_named()
         require_name("dest_namespace", self.dest_namespace)
+        require_no_secret(self.manifests)
         _require_manifests(self.manifests)
+        for name, urls in (("source_url", (self.source_url,)), ("resources", self.resources)):
+            if has_account(*urls):
+                raise BadApplication(
+                    f"{name} of application {self.name} holds a user or a token, which everybody who reads the "
+                    "repository would read",
+                    remedy="Leave it out; for a private repository make a Secret in Argo CD's namespace",
+                )
         of_other = _OF_DIRECTORY if self.kind == KUSTOMIZE else _OF_KUSTOMIZE
         for name in of_other:
             if getattr(self, name):
@@ -108,6 +117,21 @@ def _folders(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
+def require_no_secret(manifests: t.Any) -> None:
+    """In whatever form they are given. Raises BadApplication."""
+    for each in manifests if isinstance(manifests, (list, tuple)) else ():
+        if not isinstance(each, dict):
+            continue
+        require_no_secret(each.get("items"))
+        if each.get("kind") in ("Secret", "SecretList"):
+            metadata = each.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else None
+            raise BadApplication(
+                f"manifests hold the Secret {name}, which everybody who reads the repository would read",
+                remedy="Commit it encrypted (Sealed Secrets, SOPS), or make it in the cluster by other means",
+            )
+
+
 def _require_manifests(manifests: t.Iterable[Object]) -> None:
     for each in manifests:
         metadata = each.get("metadata")
@@ -118,12 +142,6 @@ def _require_manifests(manifests: t.Iterable[Object]) -> None:
             raise BadApplication(
                 f"an item of manifests is no object of Kubernetes: {json.dumps(each, default=str)[:80]}",
                 remedy="It must have apiVersion, kind and metadata.name",
-            )
-        if each.get("kind") == "Secret":
-            raise BadApplication(
-                f"manifests hold the Secret {(metadata or {}).get('name')}, which everybody who reads the repository "
-                "would read",
-                remedy="Commit it encrypted (Sealed Secrets, SOPS), or make it in the cluster by other means",
             )
 
 

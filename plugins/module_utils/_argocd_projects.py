@@ -15,6 +15,7 @@ import re
 import typing as t
 
 from ._errors import TalosError
+from ._git import has_account
 from ._gitops_commit import IN_CLUSTER, Content, Files, merged, yaml_file
 from ._kubectl import Object
 
@@ -65,6 +66,12 @@ class Project:
             raise BadProject(
                 f"project {self.name} has no namespaces, so that nothing could run in it",
                 remedy="List those that its applications may use in namespaces",
+            )
+        if has_account(*self.source_repos):
+            raise BadProject(
+                f"source_repos of project {self.name} hold a user or a token, which everybody who reads the repository "
+                "would read",
+                remedy="Leave it out; for a private repository make a Secret in Argo CD's namespace",
             )
         for namespace in self.namespaces:
             if not _PATTERN.fullmatch(namespace):

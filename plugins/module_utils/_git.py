@@ -15,6 +15,8 @@ import dataclasses
 import os
 import re
 import shutil
+import socket
+import ssl
 import typing as t
 import urllib.parse
 
@@ -24,6 +26,7 @@ from ._errors import TalosError
 T = t.TypeVar("T")
 
 SECONDS = 120.0
+_LOOK_SECONDS = 5.0
 # So often somebody else may push while we work.
 _ATTEMPTS = 3
 _REMEDY = "Install git there (role admin does)"
@@ -45,10 +48,16 @@ _SETTINGS = (
     "protocol.allow=never",
     "protocol.http.allow=always",
     "protocol.https.allow=always",
+    # The token is for this server, not for where it may send us.
+    "http.followRedirects=false",
     # A server that stops sending is given up.
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=30",
 )
+
+
+# In a URL of HTTP whatever comes before the host; elsewhere with a password, for git@ is a user that everybody knows.
+_ACCOUNT = re.compile(r"https?://[^/?#]*@|(?:^|::|://)[^/?#@:]*:[^/?#]*@", re.IGNORECASE)
 
 
 class GitError(TalosError):
@@ -62,21 +71,54 @@ class BadAddress(GitError):
 
 
 class GitUnreachable(GitError):
-    """The server does not answer."""
+    """The server does not answer, or fails itself."""
 
     remedy = "Is argocd_repo_url right, the server up, and open to the admin host? Behind a proxy set https_proxy there"
+
+
+class ProxyRefused(GitUnreachable):
+    """The proxy does not let us through to the server."""
+
+    remedy = (
+        "Allow the server in the proxy that https_proxy of the admin host names, or add the server to no_proxy there"
+    )
+
+
+class TooManyRequests(GitError):
+    """The server limits how often it is asked."""
+
+    remedy = "Wait some minutes, and run again"
 
 
 class GitCertificate(GitError):
     """The server's certificate is not trusted, or has expired."""
 
-    remedy = "Renew the server's certificate; for an authority of your own set argocd_repo_ca_file"
+    remedy = (
+        "Renew the server's certificate, or correct the clock of the admin host; for an authority of your own set "
+        "argocd_repo_ca_file"
+    )
 
 
+class RepositoryMoved(GitError):
+    """The server sends us to another address, where the token might not belong."""
+
+    remedy = (
+        "It was renamed, or moved to https: open argocd_repo_url in a browser, which leads to the new address, and set "
+        "argocd_repo_url to that"
+    )
+
+
+class BadIdentity(GitError):
+    """git does not make commits in this name."""
+
+    remedy = "Correct argocd_commit_name and argocd_commit_email"
+
+
+# In remedies, {setting} is the variable that the token comes from.
 class WrongToken(GitError):
     """The server does not take the token."""
 
-    remedy = "Is argocd_git_token right and not expired? Its user must fit it, too"
+    remedy = "Is {setting} right and not expired? Its user must fit it, too"
 
 
 class NoSuchRepository(GitError):
@@ -84,7 +126,7 @@ class NoSuchRepository(GitError):
 
     remedy = (
         "Create the repository with a first commit, or correct argocd_repo_url. Servers say the same of a repository "
-        "that the token is not for"
+        "that {setting} is not for"
     )
 
 
@@ -103,10 +145,22 @@ class NoSuchBranch(GitError):
     remedy = "Create it, or correct argocd_repo_branch"
 
 
+class NotAllowedToRead(GitError):
+    """The server takes the token, and does not let it read the repository."""
+
+    remedy = (
+        "Give the token in {setting} the right to read this repository's contents; an organisation may "
+        "have to authorise it first (SSO)"
+    )
+
+
 class NotAllowedToPush(GitError):
     """The server refuses the push: the token may only read, or the branch is protected."""
 
-    remedy = "Give the token the right to write contents and to push to this branch, or name another argocd_repo_branch"
+    remedy = (
+        "Give the token in {setting} the right to write contents and to push to this branch, or name another "
+        "argocd_repo_branch"
+    )
 
 
 class MovedOn(GitError):
@@ -117,21 +171,28 @@ class MovedOn(GitError):
 
 # The first that fits; what servers and git say, in English by LC_ALL.
 _ERRORS: tuple[tuple[str, type[GitError]], ...] = (
-    (r"certificate|SSL|TLS|gnutls", GitCertificate),
+    (r"certificate|self.signed|issuer|CAfile", GitCertificate),
+    (r"CONNECT tunnel failed|from proxy after CONNECT|\berror: 407", ProxyRefused),
     (
         r"Could not resolve|Failed to connect|[Cc]onnection (refused|timed out|reset)|too slow|Empty reply",
         GitUnreachable,
     ),
+    (r"\berror: 30\d", RepositoryMoved),
+    (r"empty ident name|disallowed characters", BadIdentity),
+    (r"\b429\b|[Tt]oo [Mm]any [Rr]equests", TooManyRequests),
     (r"Could not find remote branch|Remote branch .* not found", NoSuchBranch),
     (
         r"fetch first|non-fast-forward|incorrect old value|cannot lock ref|failed to update ref|reference has changed",
         MovedOn,
     ),
-    (r"protected branch|hook declined|GH006|\b403\b|not allowed|[Pp]ermission .*denied|denied to", NotAllowedToPush),
+    (r"protected branch|hook declined|GH0\d\d|rule violations|push declined", NotAllowedToPush),
+    (r"\b403\b|not allowed|[Pp]ermission .*denied|denied to", NotAllowedToPush),
     (r"[Aa]uthentication (failed|required)|could not read (Username|Password)|Access denied|\b401\b", WrongToken),
     (r"not found|does not exist|\b404\b", NoSuchRepository),
-    (r"\b50[234]\b|timed out|early EOF|hung up", GitUnreachable),
+    (r"\b50[0-4]\b|timed out|early EOF|hung up|SSL|TLS|gnutls", GitUnreachable),
 )
+# What a reader and a writer are told in the same words.
+_READING = frozenset({"ls-remote", "clone"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +234,8 @@ class Address:
                 f"argocd_repo_url is {shown}",
                 remedy="It must be like https://github.com/me/homelab.git: argocd-autopilot speaks HTTP only",
             )
-        if parts.query or parts.fragment or ".git/" in parts.path.rstrip("/"):
+        named = parts.path.rstrip("/").removesuffix(".git")
+        if parts.query or parts.fragment or ".git/" in named:
             raise BadAddress(
                 f"argocd_repo_url {shown} names more than a repository",
                 remedy="Put the branch into argocd_repo_branch and the folder into argocd_repo_path",
@@ -184,12 +246,21 @@ class Address:
                 f"argocd_repo_path is {path}",
                 remedy="It must be a folder of the repository, of letters, digits, and . _ - /",
             )
+        # Where argocd-autopilot takes this apart, which is the first time that it sees one of them.
+        whole = f"{named}.git/{'/'.join(names)}?ref={branch}"
+        mark = ".git" if ".git" in named else "_git/" if "_git/" in whole else ""
+        if mark:
+            raise BadAddress(
+                f"argocd_repo_url {shown}, its path or its branch has {mark} within, where argocd-autopilot cuts it",
+                remedy="Use a repository, path and branch without it, which those of Azure DevOps cannot be; at the "
+                "end of the repository's name .git is fine",
+            )
         if branch and re.search(r"[^\w./-]|\.\.|^[-/]|/$", branch):
             raise BadAddress(f"argocd_repo_branch is {branch}", remedy="It must be the name of a branch")
         if ca_file and not os.path.isfile(ca_file):
             raise BadAddress(f"there is no argocd_repo_ca_file {ca_file}", remedy="It is a PEM file on the admin host")
         return cls(
-            f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('.git')}.git",
+            f"{parts.scheme}://{parts.netloc}{named}.git",
             "/".join(names),
             branch,
             ca_file,
@@ -206,6 +277,11 @@ class Address:
 
     def __str__(self) -> str:
         return self.url + (f" at {self.path}" if self.path else "") + (f" on {self.branch}" if self.branch else "")
+
+
+def has_account(*urls: str) -> bool:
+    """Does one of them hold a user's name or a token that opens it?"""
+    return any(_ACCOUNT.search(url.strip()) for url in urls)
 
 
 class Git:
@@ -268,14 +344,15 @@ class Git:
             raise GitUnreachable(f"{address.url}: git {arguments[0]} was {error.cause}") from error
         if done.code:
             # Which refs a push could not update is said on standard output.
-            raise self._error(f"{done.err}\n{done.out}", address)
+            raise self._error(f"{done.err}\n{done.out}", address, arguments[0])
         return done.out
 
-    def _error(self, said: str, address: Address) -> GitError:
-        error = error_of(said, address) or GitError(f"{address}: {_words(said)}")
-        if isinstance(error, WrongToken):
-            error.remedy = f"Is {self._account.setting} right and not expired? Its user must fit it, too"
-        return error
+    def _error(self, said: str, address: Address, command: str) -> GitError:
+        error = error_of(said, address, command=command, setting=self._account.setting)
+        if isinstance(error, GitCertificate):
+            # Where git was built with GnuTLS, it says the same of all certificates.
+            error.cause += _distrust(address)
+        return error or GitError(f"{address}: {_words(said)}")
 
 
 class Clone:
@@ -283,6 +360,7 @@ class Clone:
 
     def __init__(self, git: Git, address: Address, folder: str, commit: str) -> None:
         self._git, self._address, self._folder = git, address, folder
+        self._changed: set[str] = set()
         self.commit = commit
 
     def _path(self, name: str) -> str:
@@ -314,6 +392,7 @@ class Clone:
         """Write files; those whose text is None are removed."""
         for name, text in files.items():
             path = self._path(name)
+            self._changed.add(self._address.below(name))
             if text is None:
                 os.unlink(path)
                 continue
@@ -321,15 +400,15 @@ class Clone:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
 
-    def push(self, message: str) -> str:
-        """Commit what changed, push it and return the commit. Raises GitError, MovedOn."""
-        self._run("add", "--all", "--force", "--", self._address.path or ".")
-        if not self._run("status", "--porcelain"):
-            return self.commit
+    def push(self, message: str) -> None:
+        """Commit what was changed here and nothing else, and push it. Raises GitError, MovedOn."""
+        # Not add, which minds .gitignore and takes names for patterns.
+        self._run("update-index", "--add", "--remove", "--", *sorted(self._changed))
+        if not self._run("diff", "--cached", "--name-only"):
+            return
         self._run("commit", "--quiet", f"--message={message}")
         self._run("push", "--quiet", "--porcelain", "origin", "HEAD")
         self.commit = self._run("rev-parse", "HEAD").strip()
-        return self.commit
 
     def require_push(self) -> None:
         """Raises NotAllowedToPush where the server refuses this account beforehand; hooks are not asked."""
@@ -343,15 +422,36 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o700)
 
 
-def error_of(said: str, address: Address) -> GitError | None:
-    """The error that these words of git, a server or argocd-autopilot mean, None where they are unknown."""
+def error_of(
+    said: str, address: Address, *, command: str = "push", setting: str = "argocd_git_token"
+) -> GitError | None:
+    """The error that these words of git, a server or argocd-autopilot mean, None where they are unknown.
+
+    ``command`` is git's own, ``setting`` the variable that the token comes from.
+    """
     words = _words(said)
     # A repository's name may be any of the words that are looked for.
     own = words.replace(address.url, "").replace(address.url.removesuffix(".git"), "")
     for pattern, kind in _ERRORS:
         if re.search(pattern, own):
-            return kind(f"{address}: {words}")
+            found_kind = NotAllowedToRead if kind is NotAllowedToPush and command in _READING else kind
+            return found_kind(f"{address}: {words}", remedy=found_kind.remedy.format(setting=setting))
     return None
+
+
+def _distrust(address: Address) -> str:
+    """What is wrong with the server's certificate, in OpenSSL's words; empty where that cannot be seen from here."""
+    parts = urllib.parse.urlsplit(address.url)
+    place = (address.host, parts.port or 443)
+    try:
+        context = ssl.create_default_context(cafile=address.ca_file or None)
+        with socket.create_connection(place, _LOOK_SECONDS) as connection:
+            context.wrap_socket(connection, server_hostname=address.host).close()
+    except ssl.SSLCertVerificationError as error:
+        return f" ({error.verify_message})"
+    except OSError:
+        pass
+    return ""
 
 
 def _words(said: str) -> str:

@@ -13,14 +13,11 @@ import typing as t
 from . import _gitops as gitops
 from ._argocd_install import BadInstallation, load_all
 from ._errors import TalosError
-from ._git import Address, Clone, Git, MovedOn
+from ._git import Address, Clone, Git, again_when_moved_on
 from ._gitops import Layout, UnusableRepository
 from ._kubectl import Object
 from ._values import plain
 from ._yaml_text import write_all
-
-# So often somebody else may push while we work.
-_ATTEMPTS = 3
 
 IN_CLUSTER = "https://kubernetes.default.svc"
 _CLUSTERS = "bootstrap/cluster-resources"
@@ -109,12 +106,7 @@ def converge(
     git: Git, address: Address, message: str, pending: t.Callable[[Content], Files], *, check: bool = False
 ) -> Committed:
     """Commit what ``pending`` finds to be changed. Raises TalosError, before anything was pushed."""
-    for _attempt in range(_ATTEMPTS - 1):
-        try:
-            return _converge(git, address, message, pending, check=check)
-        except MovedOn:
-            continue
-    return _converge(git, address, message, pending, check=check)
+    return again_when_moved_on(lambda: _converge(git, address, message, pending, check=check))
 
 
 def _converge(

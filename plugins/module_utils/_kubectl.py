@@ -102,10 +102,10 @@ class Kubectl:
     def create(self, item: Object) -> None:
         self._run(["create", f"--field-manager={FIELD_MANAGER}", "--filename=-"], json.dumps(item))
 
-    def patch_data(self, kind: str, name: str, namespace: str, change: t.Mapping[str, t.Any]) -> None:
-        """Merge these keys into its ``data``, encoded as there; None removes one. The rest of the object stays."""
+    def patch_data(self, kind: str, name: str, namespace: str, change: Object) -> None:
+        """A merge patch, such as ``{"data": {...}}``; None removes a key, and what it does not name stays."""
         where = [kind, name, "--namespace", namespace, "--type=merge", f"--field-manager={FIELD_MANAGER}"]
-        self._run(["patch", *where, "--patch-file=/dev/stdin"], json.dumps({"data": change}))
+        self._run(["patch", *where, "--patch-file=/dev/stdin"], json.dumps(change))
 
     def annotate(self, kind: str, names: t.Sequence[str], namespace: str, annotation: str, value: str) -> None:
         options = ["--overwrite", f"--field-manager={FIELD_MANAGER}"]

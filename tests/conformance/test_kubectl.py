@@ -255,7 +255,7 @@ def test_a_patch_of_data_by_standard_input(kubectl: Kubectl, namespace: str, tmp
     with Watch() as watch:
         commands = Commands(str(tmp_path), {"HOME": str(tmp_path)}, watch)
         client = ProductsKubectl(commands, str(kubectl.kubeconfig), path=str(KUBECTL))
-        client.patch_data("secret", "pass", namespace, {"new": "bmV3", "old": None})
+        client.patch_data("secret", "pass", namespace, {"data": {"new": "bmV3", "old": None}})
     found = kubectl(*own, "get", "secret", "pass", "-o", "jsonpath={.data}")
     assert json.loads(found) == {"word": "c2VzYW1l", "new": "bmV3"}
 

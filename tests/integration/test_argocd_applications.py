@@ -25,7 +25,7 @@ from .conftest import ROOT
 from .test_modules import CALLBACK
 
 Result = dict[str, t.Any]
-PASSWORD, HIDDEN = "sesame", "vaulted-swordfish"
+PASSWORD, HIDDEN = "sesame", "vaulted-swördfish"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "motd"}, "data": {"text": "Welcome."}}
 PROJECT = {"argocd_project": {"name": "web", "namespaces": ["web"]}}
@@ -192,16 +192,21 @@ def test_what_goes_wrong_with_the_server(site: Site) -> None:
 
 def test_bad_input_is_told_before_the_server_is_asked(site: Site) -> None:
     site.git.fault("refused")
-    secret = {**CONFIG_MAP, "kind": "Secret"}
+    secret = {**CONFIG_MAP, "kind": "Secret", "data": {"text": "s3cret-word"}}
     results = site.run(
         {"argocd_project": {"name": "Web", "namespaces": ["web"]}},
         {"argocd_project": {"name": "web"}},
         {"argocd_application": {**MOTD, "manifests": [secret]}},
         {"argocd_application": {**MOTD, "type": "directory"}},
         {"argocd_project": {**PROJECT["argocd_project"], "repo_url": "https://me:s3cret@git.lan/x"}},
+        {"argocd_project": {**PROJECT["argocd_project"], "source_repos": ["https://s3cret@git.lan/x"]}},
+        words=["-vvv"],
     )
     kinds = [each["failure"]["kind"] for each in results]
-    assert kinds == ["BadProject", "BadProject", "BadApplication", "BadApplication", "BadAddress"]
+    assert kinds == ["BadProject", "BadProject", "BadApplication", "BadApplication", "BadAddress", "BadProject"]
+    # The module, which logs its options, was not started.
+    assert "s3cret-word" not in site.output
+    assert "s3cret" not in results[5]["msg"]
 
 
 def test_variables_that_are_missing(site: Site) -> None:
@@ -216,16 +221,32 @@ def test_what_the_inventory_keeps_encrypted_is_not_committed(site: Site, place: 
     vars_folder = site.folder / "inventory" / "group_vars"
     vars_folder.mkdir()
     if place == "file":
-        (vars_folder / "talos.yml").write_text(site.encrypted(f"my_password: {HIDDEN}\n"))
+        # A text of one line, and its end.
+        (vars_folder / "talos.yml").write_text(site.encrypted(f"my_password: |\n  {HIDDEN}\n"))
     else:
         lines = "".join(f"  {line}\n" for line in site.encrypted(HIDDEN).splitlines())
         (vars_folder / "talos.yml").write_text(f"my_password: !vault |\n{lines}")
     site.run(PROJECT)
-    mine = {**CONFIG_MAP, "data": {"text": "password={{ my_password }}"}}
-    (failed,) = site.run({"argocd_application": {**MOTD, "manifests": [mine]}})
-    assert failed["failed"]
-    assert "keeps encrypted" in failed["msg"]
-    assert HIDDEN not in "".join(site.git.files().values())
+    forms = [
+        "password={{ my_password | trim }}",
+        "{{ my_password | trim | b64encode }}",
+        "{{ my_password | b64encode }}",
+        "{{ ('me:' ~ my_password) | b64encode }}",
+        "{{ ('root:' ~ my_password ~ ':') | b64encode }}",
+    ]
+    manifests = [{**CONFIG_MAP, "data": {"text": form}} for form in forms]
+    manifests.append({**CONFIG_MAP, "data": "{{ {my_password: ''} }}"})
+    patch = {"target": {"kind": "ConfigMap"}, "patch": "data:\n  word: {{ my_password | b64encode }}\n"}
+    results = site.run(
+        *({"argocd_application": {**MOTD, "manifests": [each]}} for each in manifests),
+        {"argocd_application": {**MOTD, "namespace_labels": {"word": "{{ my_password }}"}}},
+        {"argocd_project": {**PROJECT["argocd_project"], "description": "Of {{ my_password }}."}},
+        {"argocd_bootstrap": {"patches": [patch]}},
+    )
+    begins = [each["msg"].partition(" ")[0] for each in results]
+    assert begins == [*["manifests"] * 6, "namespace_labels", "description", "patches"]
+    assert all("keeps encrypted" in each["msg"] for each in results)
+    assert site.git.commits()[0] == "Project web"
     (done,) = site.run(APPLICATION)
     assert done["changed"]
 

@@ -243,12 +243,14 @@ def test_a_project_with_applications_stays(web: Bench) -> None:
         (Project("overlays", ("web",)), "overlays"),
         (Project("web", ()), "namespaces"),
         (Project("web", ("Web Space",)), "'Web Space'"),
+        (Project("web", ("web",), source_repos=("https://git.lan/*", "https://me:s3cret@git.lan/a")), "source_repos"),
     ],
 )
 def test_bad_projects(project: Project, named: str) -> None:
     with pytest.raises(BadProject, match=named) as caught:
         project.require_valid()
     assert caught.value.remedy
+    assert "s3cret" not in str(caught.value)
 
 
 def test_projects_that_cannot_be_kept(bench: Bench) -> None:
@@ -567,12 +569,32 @@ def test_a_base_without_this_project_stays(web: Bench) -> None:
         (replaced(manifests=({**PAGE, "metadata": None},)), "apiVersion"),
         (replaced(manifests=({**PAGE, "kind": "Secret"},)), "Sealed Secrets"),
         (replaced(manifests=({"kind": "List", "items": [{**PAGE, "kind": "Secret"}]},)), "Sealed Secrets"),
+        # Without a name, it is not shown as one that lacks it.
+        (replaced(manifests=({"kind": "Secret", "data": {"word": "s3cret"}},)), "Sealed Secrets"),
+        (replaced(manifests=({"kind": "SecretList", "items": [{"data": {"word": "s3cret"}}]},)), "Sealed Secrets"),
+        (replaced(kind="directory", source_path="a", source_url="https://s3cret@git.lan/a"), "source_url"),
+        (replaced(resources=("page.yaml", "git::https://me:s3cret@git.lan/a//base")), "resources"),
+        (replaced(resources=("me:s3cret@git.lan/a",)), "resources"),
     ],
 )
 def test_bad_applications(application: Application, named: str) -> None:
     with pytest.raises((BadApplication, BadProject), match=named) as caught:
         application.require_valid()
     assert caught.value.remedy
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@github.com:me/a.git",
+        "ssh://git@git.lan:22/me/a.git",
+        "https://git.lan:8443/me/a@b.git?ref=v1@2",
+        "github.com/me/a//base?ref=v1",
+    ],
+)
+def test_addresses_without_a_token(url: str) -> None:
+    replaced(resources=(url,)).require_valid()
 
 
 @pytest.mark.parametrize(

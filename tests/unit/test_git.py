@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import typing as t
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import Talos
 from ansible_collections.homelab.talos.plugins.module_utils._git import (
     Address,
     BadAddress,
+    BadIdentity,
     EmptyRepository,
     Git,
     GitCertificate,
@@ -30,7 +35,12 @@ from ansible_collections.homelab.talos.plugins.module_utils._git import (
     NoSuchBranch,
     NoSuchRepository,
     NotAllowedToPush,
+    NotAllowedToRead,
+    ProxyRefused,
+    RepositoryMoved,
+    TooManyRequests,
     WrongToken,
+    again_when_moved_on,
     error_of,
 )
 from rehearsal import pki
@@ -66,11 +76,13 @@ def test_what_is_pushed_and_read(server: LocalGit, client: Git) -> None:
     assert clone.read("nothing.yaml") is None
     assert clone.files() == ["notes.yaml"]
     clone.change({"notes.yaml": None, "new/deep.yaml": "b: ä\n"})
-    pushed = clone.push("Notes go deep")
-    assert pushed == server.head() == clone.commit
+    clone.push("Notes go deep")
+    pushed = clone.commit
+    assert pushed == server.head()
     assert server.files() == {"elsewhere.txt": "mine\n", "gitops/new/deep.yaml": "b: ä\n"}
     assert server.commits()[0] == "Notes go deep"
-    assert clone.push("Nothing") == pushed == server.head()
+    clone.push("Nothing")
+    assert clone.commit == pushed == server.head()
 
 
 def test_a_branch(server: LocalGit, client: Git) -> None:
@@ -89,6 +101,18 @@ def test_ignored_files_are_committed(server: LocalGit, client: Git) -> None:
     clone.change({"notes.yaml": "a: 1\n"})
     clone.push("Notes")
     assert FILE in server.files()
+
+
+def test_nothing_but_what_was_changed_is_committed(server: LocalGit, client: Git) -> None:
+    """Not what git would write otherwise by now, nor what a name is a pattern of."""
+    server.put({"gitops/old.txt": "a\r\n", "gitops/b.yaml": "b: 1\n", "gitops/gone.yaml": "c: 1\n"})
+    server.put({".gitattributes": "*.txt text\n"})
+    clone = client.clone(address(server))
+    (Path(clone._folder) / "gitops" / "b.yaml").write_text("b: 2\n")
+    clone.change({"*.yaml": "d: 1\n", "gone.yaml": None})
+    clone.push("Notes")
+    changed = server._git("homelab/gitops", "show", "--format=", "--name-status", "main").split()
+    assert changed == ["A", "gitops/*.yaml", "D", "gitops/gone.yaml"]
 
 
 def test_the_commit_is_that_of_the_clone(server: LocalGit, client: Git, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,9 +223,111 @@ def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         server.fault("refused")
         monkeypatch.setattr(pki, "SERVER_LIFETIME", datetime.timedelta(seconds=-1))
         server.clear()
-        # git says no more where it was built with GnuTLS.
-        with pytest.raises(GitCertificate, match="certificate"):
+        with pytest.raises(GitCertificate, match="certificate has expired") as caught:
             client.clone(address(server))
+        assert "Renew the server's certificate" in caught.value.remedy
+
+
+@contextlib.contextmanager
+def forge(answer: t.Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """The address of a server that answers every request so."""
+
+    class Forge(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+            self.end_headers()
+
+        def log_message(self, *_words: t.Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forge) as made:
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_gets_no_token(server: LocalGit, client: Git, status: int) -> None:
+    seen = []
+
+    def take(request: BaseHTTPRequestHandler) -> None:
+        seen.append(request.headers.get("Authorization"))
+        request.send_response(401)
+        request.send_header("WWW-Authenticate", 'Basic realm="elsewhere"')
+
+    def send_away(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Location", elsewhere + request.path)
+
+    with (
+        forge(take) as elsewhere,
+        forge(send_away) as base,
+        pytest.raises(RepositoryMoved, match="in a browser") as caught,
+    ):
+        client.head(Address.parse(f"{base}/me/old.git"))
+    assert seen == []
+    assert f"{base}/me/old.git" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "named"),
+    [
+        (403, NotAllowedToRead, "argocd_read_token"),
+        (404, NoSuchRepository, "argocd_read_token"),
+        (429, TooManyRequests, "Wait"),
+        (500, GitUnreachable, "server up"),
+    ],
+)
+def test_what_a_forge_answers_a_reader(
+    server: LocalGit, client: Git, status: int, kind: type[GitError], named: str
+) -> None:
+    account = _git.Account("me", "sesame", "argocd_read_token")
+    with (
+        forge(lambda request: request.send_response(status)) as base,
+        Git(client._commands, account) as reader,
+        pytest.raises(GitError) as caught,
+    ):
+        reader.head(Address.parse(f"{base}/me/homelab.git"))
+    assert type(caught.value) is kind
+    assert named in caught.value.remedy
+
+
+def test_a_proxy_that_refuses(server: LocalGit, tmp_path: Path) -> None:
+    with (
+        forge(lambda _request: None) as base,
+        client_of(server, tmp_path / "client", https_proxy=base) as client,
+        pytest.raises(ProxyRefused, match="proxy"),
+    ):
+        client.head(Address.parse("https://git.invalid/me/homelab.git"))
+
+
+@pytest.mark.parametrize("name", ["", ";"])
+def test_a_name_that_git_does_not_take(server: LocalGit, tmp_path: Path, name: str) -> None:
+    with client_of(server, tmp_path / "client", GIT_AUTHOR_NAME=name) as client:
+        clone = client.clone(address(server))
+        clone.change({"notes.yaml": "a: 1\n"})
+        with pytest.raises(BadIdentity, match="argocd_commit_name"):
+            clone.push("Notes")
+
+
+@pytest.mark.parametrize(("failures", "done"), [(0, True), (2, True), (3, False)])
+def test_again_when_moved_on(failures: int, done: bool) -> None:
+    calls = []
+
+    def work() -> int:
+        calls.append(None)
+        if len(calls) <= failures:
+            raise MovedOn("faster")
+        return len(calls)
+
+    if done:
+        assert again_when_moved_on(work) == failures + 1
+    else:
+        with pytest.raises(MovedOn):
+            again_when_moved_on(work)
+        assert len(calls) == failures
 
 
 def test_a_server_that_never_answers(server: LocalGit, client: Git, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +354,16 @@ def test_no_git(server: LocalGit, tmp_path: Path) -> None:
             "remote: Write access to repository not granted.\nfatal: unable to access 'URL/': error: 403",
             NotAllowedToPush,
         ),
+        (
+            "remote: error: GH013: Repository rule violations found for refs/heads/main.\n"
+            "! [remote rejected] HEAD -> main (push declined due to repository rule violations)",
+            NotAllowedToPush,
+        ),
+        ("fatal: unable to access 'URL/': GnuTLS recv error (-110): The TLS connection was cut.", GitUnreachable),
+        ("fatal: unable to access 'URL/': OpenSSL SSL_connect: Connection reset by peer", GitUnreachable),
+        ("fatal: unable to access 'URL/': OpenSSL SSL_read: error: unexpected eof while reading", GitUnreachable),
+        ("fatal: unable to access 'URL/': SSL certificate problem: self-signed certificate", GitCertificate),
+        ("fatal: unable to access 'URL/': Received HTTP code 403 from proxy after CONNECT", ProxyRefused),
         ("remote: GitLab: You are not allowed to push code to protected branches on this project.", NotAllowedToPush),
         ("remote: HTTP Basic: Access denied\nfatal: Authentication failed for 'URL/'", WrongToken),
         ("fatal: could not read Username for 'https://git.lan': terminal prompts disabled", WrongToken),
@@ -241,6 +377,20 @@ def test_words(said: str, kind: type[GitError], name: str) -> None:
     """The repository's own name means nothing."""
     where = Address.parse(f"https://git.lan/me/{name}.git")
     assert type(error_of(said.replace("URL", where.url), where)) is kind
+
+
+@pytest.mark.parametrize(("command", "kind"), [("clone", NotAllowedToRead), ("push", NotAllowedToPush)])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "remote: You are not allowed to download code from this project.\nfatal: unable to access: error: 403",
+        "remote: The organization has enabled SAML SSO.\nfatal: unable to access: The URL returned error: 403",
+    ],
+)
+def test_words_for_a_reader(said: str, command: str, kind: type[GitError]) -> None:
+    found = error_of(said, Address.parse("https://git.lan/me/homelab"), command=command, setting="argocd_read_token")
+    assert type(found) is kind
+    assert "argocd_read_token" in found.remedy
 
 
 def test_unknown_words() -> None:
@@ -342,6 +492,7 @@ def test_hooks_and_settings_of_the_user_do_not_count(server: LocalGit, tmp_path:
     [
         ("https://github.com/me/homelab", "https://github.com/me/homelab.git"),
         (" https://github.com/me/homelab.git/ ", "https://github.com/me/homelab.git"),
+        ("https://code.gitlab.lan/home/labs_git", "https://code.gitlab.lan/home/labs_git.git"),
         ("http://git.lan:3000/group/deeper/homelab.git", "http://git.lan:3000/group/deeper/homelab.git"),
     ],
 )
@@ -367,6 +518,10 @@ def test_addresses(given: str, url: str) -> None:
         ({"url": ""}, "argocd_repo_url"),
         ({"url": "https://github.com/me/homelab.git?ref=live"}, "argocd_repo_branch"),
         ({"url": "https://github.com/me/homelab.git/gitops"}, "argocd_repo_path"),
+        ({"url": "https://github.com/me/me.github.io"}, "cuts it"),
+        ({"url": "https://github.com/me.github/homelab.git"}, "cuts it"),
+        ({"url": "https://dev.azure.com/me/home/_git/homelab"}, "Azure DevOps"),
+        ({"path": "my_git/live"}, "cuts it"),
         ({"path": "../other"}, "argocd_repo_path"),
         ({"path": "git ops"}, "argocd_repo_path"),
         ({"branch": "-x"}, "argocd_repo_branch"),
