@@ -215,7 +215,7 @@ class Bootstrap:
         complaint = self._run_autopilot(self._wanted.reader, recover=True)
         seen = self._observe()
         if seen.missing(self._wanted.installation.workloads):
-            raise self._failure(complaint)
+            raise self._failure(complaint, command="clone", setting=self._wanted.reader.setting)
         return seen
 
     def _run_autopilot(self, account: Account, *, recover: bool) -> str:
@@ -327,9 +327,12 @@ class Bootstrap:
             after="".join(f"{name}\n" for name in names),
         )
 
-    def _failure(self, complaint: str) -> TalosError:
-        """Why argocd-autopilot did not reach its end: pods that are not ready, git's errors, or its own words."""
-        known = error_of(complaint, self._wanted.address) if _OF_GIT.search(complaint) else None
+    def _failure(self, complaint: str, **asked: str) -> TalosError:
+        """Why argocd-autopilot did not reach its end: pods that are not ready, git's errors, or its own words.
+
+        ``asked`` says what of the repository, as ``error_of`` takes it.
+        """
+        known = error_of(complaint, self._wanted.address, **asked) if _OF_GIT.search(complaint) else None
         waiting = self._observe().unready(self._wanted.installation.workloads)
         if waiting and not known and (not complaint or _OF_TIME.search(complaint)):
             return self._not_ready(waiting)

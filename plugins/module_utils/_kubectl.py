@@ -46,6 +46,8 @@ _ERRORS: tuple[tuple[str, type[KubectlError]], ...] = (
     (r"x509|certificate|Unauthorized|must be logged in", NotTrusted),
     (r"Unable to connect|refused|no route to host|i/o timeout|deadline|connection reset|no such host|EOF", NoCluster),
     (r"apiserver not ready|ServiceUnavailable|currently unable to handle", NoCluster),
+    # A Raspberry Pi that pulls images is as slow as this.
+    (r"etcdserver: (request timed out|leader changed)|\(Timeout\)|TooManyRequests|Too Many Requests", NoCluster),
 )
 _UNKNOWN_KIND = re.compile(r"the server doesn't have a resource type|no matches for kind|could not find the requested")
 

@@ -59,7 +59,7 @@ options:
   patches:
     description:
       - Patches of kustomize for the installation, as mappings with C(patch) and C(target). They are committed with it,
-        and so must hold no secrets.
+        and so must hold no secrets. Any value that the inventory keeps encrypted is refused.
     type: list
     elements: dict
     default: []

@@ -34,6 +34,7 @@ _WEBHOOK = 'Error from server (InternalError): Internal error occurred: failed c
         ),
         (f'{_WEBHOOK}call webhook: Post "https://x": connect: connection refused', KubectlError, "policy.lan"),
         (f"{_WEBHOOK}call webhook: context deadline exceeded", KubectlError, "policy.lan"),
+        ("Error from server: etcdserver: request timed out", NoCluster, "bootstrap,health"),
         ('Error from server (NotFound): secrets "x" not found', KubectlError, "kubectl's words"),
     ],
 )
