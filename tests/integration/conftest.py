@@ -152,6 +152,11 @@ class Rehearsal:
         return Run(done.returncode, log.read_text())
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Also where others remove folders meanwhile."""
+    return [Path(parent, name) for parent, _folders, names in os.walk(folder) for name in names]
+
+
 MakeRehearsal = t.Callable[..., Rehearsal]
 
 

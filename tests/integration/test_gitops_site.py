@@ -24,7 +24,7 @@ import yaml
 from ansible_collections.homelab.talos.plugins.module_utils._kubectl import FIELD_MANAGER
 from rehearsal.git.repositories import FIRST, Repository
 
-from .conftest import HOMELAB, ROOT, MakeRehearsal, Rehearsal
+from .conftest import HOMELAB, ROOT, MakeRehearsal, Rehearsal, files_below
 
 OWN = {"autopilot-bootstrap", "argo-cd", "root", "cluster-resources-in-cluster"}
 INSTALLATION = ROOT / "rehearsal" / "data" / "argo-cd-3.5.1-install.yaml.xz"
@@ -193,7 +193,7 @@ def _files(state: Path) -> Iterator[tuple[str, str]]:
     known = {state / "git-token", state / "git-read-token"}
     roots = [state, Path.home() / ".ansible", Path.home() / ".config", *Path("/dev/shm").glob("homelab-talos-*")]
     for root in roots:
-        for path in root.rglob("*"):
+        for path in files_below(root):
             if path.is_file() and path not in known and (state / "kubernetes") not in path.parents:
                 with contextlib.suppress(OSError):
                     yield str(path), path.read_bytes().decode("latin-1")

@@ -21,7 +21,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.homelab.talos.plugins.module_utils._redaction import leaves
 
-from .conftest import ROOT, MakeRehearsal, Rehearsal, Run
+from .conftest import ROOT, MakeRehearsal, Rehearsal, Run, files_below
 
 SEED = int(os.environ.get("INTERRUPTION_SEED") or time.time())
 # Until the run speaks to nodes it makes the bundle; after that it is killed after so many of their calls.
@@ -103,7 +103,7 @@ class Interrupted:
         found += [str(path) for path in (state / "admin").rglob("*.part")]
         secrets = [leaf.encode() for leaf in leaves(_parsed(self.rehearsal)) if len(leaf) > 12]
         for folder in (self.temporary, self.home, Path("/dev/shm")):
-            for path in folder.rglob("*"):
+            for path in files_below(folder):
                 if path.is_file() and any(secret in _content(path) for secret in secrets):
                     found.append(f"{path} (holds a secret)")
         return found

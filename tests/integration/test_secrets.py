@@ -26,7 +26,7 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-from .conftest import HOMELAB, ROOT, MakeRehearsal, Rehearsal, Run
+from .conftest import HOMELAB, ROOT, MakeRehearsal, Rehearsal, Run, files_below
 
 # A leak may be a part of a secret: a line of a key, a text that was cut.
 PIECE = 16
@@ -280,7 +280,7 @@ def _descendants(pid: int) -> t.Iterator[int]:
 def _files(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
-    return [Path(parent, name) for parent, _folders, names in os.walk(folder) for name in names]
+    return files_below(folder)
 
 
 def _leaves(value: t.Any, path: str) -> t.Iterator[tuple[str, str]]:
