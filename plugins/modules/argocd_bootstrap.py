@@ -40,33 +40,35 @@ options:
   read_token:
     description:
       - The token that the cluster gets, to read this one repository. It should have no right to write; a warning says
-        if it has. To let the cluster have the other one, give O(git_token) here, too.
+        if it has. To let the cluster have the other one, give O(git_token) here, too. By default C(argocd_read_token).
     type: str
     required: true
   read_user:
-    description: The user that O(read_token) is for. By default O(git_user).
+    description: The user that O(read_token) is for. By default C(argocd_read_user), else O(git_user).
     type: str
   version:
-    description: Version of Argo CD.
+    description: Version of Argo CD. By default C(argocd_version).
     type: str
     default: 3.5.1
   install_sha256:
-    description: SHA-256 of that version's C(install.yaml). Known for the default version.
+    description: SHA-256 of that version's C(install.yaml). Known for the default version. By default
+      C(argocd_install_sha256).
     type: str
   install_file:
-    description: The file on the host, used in place; nothing is downloaded.
+    description: The file on the host, used in place; nothing is downloaded. By default C(argocd_install_file).
     type: path
   patches:
     description:
       - Patches of kustomize for the installation, as mappings with C(patch) and C(target). They are committed with it,
-        and so must hold no secrets. Any value that the inventory keeps encrypted is refused.
+        and so must hold no secrets. Any value that the inventory keeps encrypted is refused. By default
+        C(argocd_patches).
     type: list
     elements: dict
     default: []
   admin_password_hash:
     description:
       - The bcrypt hash of the password of Argo CD's C(admin), as C(argocd account bcrypt --password ...) prints it. The
-        initial password is removed then.
+        initial password is removed then. By default C(argocd_admin_password_hash).
     type: str
   return_admin_password:
     description: Return the initial admin password. The task must have C(no_log).
@@ -77,7 +79,7 @@ options:
     type: path
     default: argocd-autopilot
   ready_timeout:
-    description: Seconds for the pods of Argo CD to become ready.
+    description: Seconds for the pods of Argo CD to become ready. By default C(argocd_ready_timeout).
     type: int
     default: 1200
   cache_dir:

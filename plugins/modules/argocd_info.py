@@ -48,7 +48,7 @@ missing:
   returned: success
   type: list
   elements: str
-  sample: ["web: Progressing", "web: Deployment web/web has 0 of 1 pods ready: web-5d-x: ImagePullBackOff"]
+  sample: ["web-hello: Progressing", "web-hello: Deployment web/web has 0 of 1 pods ready: web-5d-x: ImagePullBackOff"]
 applications:
   description: The Applications, by name.
   returned: success

@@ -83,7 +83,7 @@ missing:
   returned: always
   type: list
   elements: str
-  sample: ["web: Progressing", "web: Deployment web/web has 0 of 1 pods ready: web-5d-x: ImagePullBackOff"]
+  sample: ["web-hello: Progressing", "web-hello: Deployment web/web has 0 of 1 pods ready: web-5d-x: ImagePullBackOff"]
 waiting:
   description: The first of it in one line, while it is waited for.
   returned: when there is more time

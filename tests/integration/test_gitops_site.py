@@ -264,6 +264,32 @@ APPLICATIONS = """\
 """
 
 
+PASSWORD = """\
+- hosts: controlplanes
+  gather_facts: false
+  tasks:
+    - homelab.talos.argocd_bootstrap:
+        return_admin_password: true
+      no_log: "{{ hidden }}"
+      register: argocd
+    - ansible.builtin.assert:
+        that: argocd.admin_password == lookup('ansible.builtin.file', wanted)
+"""
+
+
+def test_the_password_is_returned_to_those_who_do_not_show_it(site: Site, tmp_path: Path) -> None:
+    playbook, wanted = tmp_path / "password.yml", tmp_path / "wanted"
+    playbook.write_text(PASSWORD)
+    password = site.secrets()["password"]
+    wanted.write_text(password)
+    words = ["-vvvv", "-e", f"wanted={wanted}"]
+    shown = site.play(*words, "-e", "hidden=false", playbook=str(playbook))
+    assert shown.rc == 2
+    assert "return_admin_password needs no_log" in shown.output
+    hidden = site.play(*words, "-e", "hidden=true", playbook=str(playbook)).require_ok()
+    assert password not in shown.output + hidden.output
+
+
 def test_rebuilt_from_scratch_it_comes_back_from_git(site: Site) -> None:
     head = site.repository.head
     site.reset()
