@@ -259,6 +259,7 @@ def test_a_declared_card_that_is_in_no_reader_does_not_stop_the_others(site: Sit
     assert set(site.records) == {"n-w1"}
 
 
+@pytest.mark.slow
 def test_a_half_written_card_is_finished_without_a_question(site: Site) -> None:
     card = site.bench.card(content=site.image.content[: 20 * MIB])
     marker = Marker(node="n-w1", cluster="home", image=hashlib.sha256(site.image.zst.read_bytes()).hexdigest())
@@ -280,6 +281,7 @@ def test_a_card_of_another_size_than_declared(site: Site, declared: str) -> None
     assert first.sectors_written == written
 
 
+@pytest.mark.slow
 def test_a_card_of_another_node_is_refused_unless_forced(site: Site) -> None:
     first, second = two_declared(site)
     site.run(*ONLY_TWO).require_ok()

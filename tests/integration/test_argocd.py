@@ -103,7 +103,7 @@ def dying(place: Place, step: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(step, marks=[] if step in (5, 8) else pytest.mark.slow) for step in range(1, 12)]
+    "step", [pytest.param(step, marks=[] if step == 8 else pytest.mark.slow) for step in range(1, 12)]
 )
 def test_after_autopilot_died(place: Place, step: int) -> None:
     died = place.bootstrap(argocd_autopilot=dying(place, step))
@@ -161,6 +161,7 @@ def test_a_new_token_reaches_the_cluster(place: Place) -> None:
     place.is_unchanged(read_token=place.token)
 
 
+@pytest.mark.slow
 def test_the_token_in_an_annotation_is_removed(place: Place) -> None:
     place.converged()
     manifest = place.secret("argocd-repo-creds")
@@ -188,6 +189,7 @@ def test_an_authority_a_branch_and_a_path_of_ones_own(tls_cluster: Rehearsed, tm
     assert place.repository._git("rev-parse", "clusters/two") == head
 
 
+@pytest.mark.slow
 def test_a_token_that_may_write_is_warned_of(place: Place) -> None:
     other = place.bootstrap(read_user="somebody", read_token=place.token)
     assert other.ok["changed"]
@@ -304,6 +306,7 @@ def test_a_repository_that_is_none_or_empty(place: Place) -> None:
     refused(place, "EmptyRepository", "first commit", repo_url=url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [("refused", "GitUnreachable"), ("token-revoked", "WrongToken"), ("read-only", "NotAllowedToPush")],
@@ -344,6 +347,7 @@ def test_an_argo_cd_without_long_objects(place: Place) -> None:
     assert OVERSIZED not in place.files()
 
 
+@pytest.mark.slow
 def test_a_claim_alone_is_none(place: Place) -> None:
     """A run for another place broke off before it installed anything."""
     place.kubectl("create", "namespace", NAMESPACE)
@@ -351,6 +355,7 @@ def test_a_claim_alone_is_none(place: Place) -> None:
     place.converged()
 
 
+@pytest.mark.slow
 def test_what_is_no_yaml_is_written_anew(place: Place) -> None:
     assert place.bootstrap().ok["changed"]
     place.commit("Conflict", {INSTALL: "<<<<<<< HEAD\na: {"})
@@ -427,7 +432,7 @@ def test_killed_at_every_command(place: Place) -> None:
     assert number > 20
 
 
-@pytest.mark.parametrize("at", [12, pytest.param(17, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at", [pytest.param(12, marks=pytest.mark.slow), 17])
 def test_killed(place: Place, at: int) -> None:
     assert killing(place, at, "after")
     place.converged()

@@ -158,6 +158,7 @@ def test_options_of_the_inventory_and_the_task(site: Site) -> None:
     assert author == "Robot <robot@example.invalid>"
 
 
+@pytest.mark.slow
 def test_an_authority_of_ones_own(tmp_path: Path) -> None:
     with local_git(tmp_path / "server", tls=True) as git:
         git.bootstrap()

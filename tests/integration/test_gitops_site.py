@@ -108,8 +108,22 @@ class Site(Rehearsal):
 def writers(before: dict[str, t.Any], after: dict[str, t.Any]) -> set[str]:
     """Who changed an object, by its managed fields; nobody that they name, where something else changed."""
     known = [json.dumps(entry) for entry in before.get("managedFields", [])]
-    new = {entry["manager"] for entry in after.get("managedFields", []) if json.dumps(entry) not in known}
-    return new if new or before.get("resourceVersion") == after["resourceVersion"] else {"nobody"}
+    new = [entry for entry in after.get("managedFields", []) if json.dumps(entry) not in known]
+    if not new and before.get("resourceVersion") != after["resourceVersion"]:
+        return {"nobody"}
+    return {entry["manager"] for entry in new if not only_asks(entry)}
+
+
+def only_asks(entry: dict[str, t.Any]) -> bool:
+    """Argo CD to compare what it has made of Git with Git again."""
+    fields = entry.get("fieldsV1") or {}
+    annotations = fields.get("f:metadata", {}).get("f:annotations", {}).keys() - {"."}
+    asked = {"f:argocd.argoproj.io/refresh", "f:argocd.argoproj.io/application-set-refresh"}
+    return (
+        fields.keys() <= {"f:metadata"}
+        and fields.get("f:metadata", {}).keys() <= {"f:annotations"}
+        and annotations <= asked
+    )
 
 
 def may_be_ours() -> set[Name]:

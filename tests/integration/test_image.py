@@ -193,6 +193,7 @@ def test_schematics_of_the_inventory_are_registered(site: Site) -> None:
     assert "iscsi-tools" in site.factory.schematics[second["id"]]
 
 
+@pytest.mark.slow
 def test_check_mode_and_no_network_register_nothing(site: Site) -> None:
     assert site.run("schematic", "--check").ok["id"] == PI
     assert not site.run("schematic", offline=True).ok["registered"]
@@ -351,6 +352,7 @@ def broken(good: bytes, other_format: bytes) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["zst", pytest.param("xz", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("known", [False, True], ids=["first use", "given"])
 def test_a_broken_image_is_never_put_in_place(site: Site, talos: Talos, form: str, known: bool) -> None:
@@ -383,6 +385,7 @@ def test_a_broken_transfer_goes_on(site: Site, talos: Talos) -> None:
     assert all(each.startswith("bytes=") for each in ranges[1:])
 
 
+@pytest.mark.slow
 def test_a_stalled_transfer_is_tried_again(site: Site, talos: Talos) -> None:
     site.factory.fail(Fault(stall=60))
     assert site.run("image", timeout=1).ok["sha256"] == sha256(talos.zst)
@@ -396,6 +399,7 @@ def test_a_part_of_another_image_is_noticed(site: Site, talos: Talos) -> None:
     assert files(site.cache) == {"metal-arm64.raw.zst"}
 
 
+@pytest.mark.slow
 def test_what_the_factory_does_not_know(site: Site) -> None:
     for options in ({"schematic": OTHER}, {"talos_version": "1.14.9"}):
         failed = site.run("image", **options).failed
@@ -411,6 +415,7 @@ def test_no_room(site: Site) -> None:
         assert files(site.cache) == set()
 
 
+@pytest.mark.slow
 def test_without_network(site: Site, talos: Talos) -> None:
     failed = site.run("image", offline=True).failed
     assert failed["failure"]["kind"] == "NotInCache"

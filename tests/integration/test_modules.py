@@ -399,6 +399,7 @@ def test_a_talosconfig_is_made_again_when_it_must_be(cluster: Bench) -> None:
     assert Credentials.from_talosconfig(path.read_bytes()).ca == bundle.talos_ca
 
 
+@pytest.mark.slow
 def test_a_kubeconfig_is_fetched_when_it_must_be_and_is_never_half_written(cluster: Bench) -> None:
     path = cluster.admin_dir / "kubeconfig"
     task = {"homelab.talos.kubeconfig": {}}
