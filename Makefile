@@ -57,11 +57,8 @@ rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 .PHONY: test
 test: venv ## unit and integration tests (ARGS go to pytest), and molecule
 	@tests/card/set-up
-	@# Side by side: each waits a good deal, for nodes that boot and for containers.
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; VENV=$(VENV) molecule/run >"$$log" 2>&1 & molecule=$$!; failed=; \
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS) || failed+=" pytest"; \
-	wait $$molecule || failed+=" molecule"; cat "$$log"; \
-	if [[ $$failed ]]; then echo "failed:$$failed" >&2; exit 1; fi
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
+	VENV=$(VENV) molecule/run
 
 .PHONY: molecule
 molecule: venv ## roles in containers and site.yml on simulated nodes (ARGS names scenarios)
