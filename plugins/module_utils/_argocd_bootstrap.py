@@ -126,7 +126,7 @@ class Bootstrap:
         clone = git.clone(wanted.address)
         seen = self._observe()
         layout = self._layout(clone, seen)
-        if cluster.REPO_SECRET in seen.secrets:
+        if cluster.REPO_CREDENTIALS in seen.secrets:
             # A run that was killed may have left the token in the clear.
             self._converge_secret(seen)
         if layout is Layout.LEFTOVER:
@@ -237,7 +237,7 @@ class Bootstrap:
             # What went wrong before says more than what goes wrong here.
             with contextlib.suppress(TalosError):
                 seen = cluster.observe(self._session.kubectl_to_the_end, wanted.namespace)
-                if cluster.REPO_SECRET in seen.secrets:
+                if cluster.REPO_CREDENTIALS in seen.secrets:
                     self._converge_secret(seen)
 
     def _apply_oversized(self) -> None:
@@ -247,7 +247,7 @@ class Bootstrap:
     def _converge_secret(self, seen: cluster.ArgoCD) -> None:
         wanted = self._wanted
         secret = cluster.repository_secret(wanted.namespace, wanted.address, wanted.reader)
-        before = seen.secrets.get(cluster.REPO_SECRET)
+        before = seen.secrets.get(cluster.REPO_CREDENTIALS)
         if cluster.is_same_secret(before, secret):
             return
         if not self._check:
@@ -255,7 +255,7 @@ class Bootstrap:
             (kubectl.replace if before else kubectl.create)(secret)
         self.outcome.note(
             "replace the repository's Secret",
-            header=f"Secret {wanted.namespace}/{cluster.REPO_SECRET}",
+            header=f"Secret {wanted.namespace}/{cluster.REPO_CREDENTIALS}",
             before=_shown(before),
             after=_shown(secret),
         )
@@ -276,22 +276,22 @@ class Bootstrap:
         wanted = self._wanted
         if not wanted.password_hash:
             return
-        if seen.secret_text(cluster.ADMIN_SECRET, "admin.password") != wanted.password_hash:
+        if seen.secret_text(cluster.ADMIN_ACCOUNT, "admin.password") != wanted.password_hash:
             if not self._check:
                 moment = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
                 change = cluster.password_change(wanted.password_hash, moment)
-                self._kubectl.patch_data("secret", cluster.ADMIN_SECRET, wanted.namespace, change)
+                self._kubectl.patch_data("secret", cluster.ADMIN_ACCOUNT, wanted.namespace, change)
             self.outcome.note("replace the admin password")
-        if cluster.INITIAL_SECRET in seen.secrets or cluster.ADMIN_SECRET not in seen.secrets:
+        if cluster.INITIAL_ACCOUNT in seen.secrets or cluster.ADMIN_ACCOUNT not in seen.secrets:
             if not self._check:
-                self._kubectl.delete("secret", cluster.INITIAL_SECRET, wanted.namespace)
+                self._kubectl.delete("secret", cluster.INITIAL_ACCOUNT, wanted.namespace)
             self.outcome.note("remove the initial admin password")
 
     def initial_password(self) -> str:
         """Empty where it was replaced, or removed as Argo CD advises, or where there is no cluster yet."""
         if self._check and not os.path.isfile(self._kubectl.kubeconfig):
             return ""
-        return self._observe().secret_text(cluster.INITIAL_SECRET, "password")
+        return self._observe().secret_text(cluster.INITIAL_ACCOUNT, "password")
 
     def _awaited_ready(self, seen: cluster.ArgoCD) -> cluster.ArgoCD:
         """Raises NotReady. An API that is too busy to answer, as while a Raspberry Pi pulls images, is waited for."""

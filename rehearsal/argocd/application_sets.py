@@ -15,11 +15,11 @@ from pathlib import Path
 
 import yaml
 
+from ansible_collections.homelab.talos.plugins.module_utils._yaml import load
 from rehearsal.argocd.applications import API, FINALIZER, REFRESH
 from rehearsal.argocd.globs import matches
 from rehearsal.argocd.objects import annotations_of
 from rehearsal.argocd.repositories import Commit, Repositories, Unreadable, content
-from rehearsal.configuration import LOADER
 from rehearsal.kubernetes import Object
 from rehearsal.kubernetes.api import Api, Terms
 from rehearsal.kubernetes.kinds import Resource, find
@@ -169,7 +169,7 @@ def _parameters(commit: Commit, patterns: tuple[str, ...]) -> tuple[Parameters, 
 def _documents(git: Path, blob: str, path: str) -> list[Object]:
     text = content(git, blob)
     try:
-        value = json.loads(text) if path.endswith(".json") else yaml.load(text, LOADER)  # noqa: S506 - a safe loader
+        value = json.loads(text) if path.endswith(".json") else load(text)
     except (ValueError, yaml.YAMLError) as problem:
         raise Unreadable(f"unable to process file '{path}': unable to parse file: {problem}") from None
     return [value] if isinstance(value, dict) else [each for each in value or [] if isinstance(each, dict)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-import random
 import re
+import secrets
 import typing as t
 import uuid
 
@@ -93,7 +93,7 @@ def _without_status(obj: Object) -> Object:
 def _name(resource: Resource, metadata: Object) -> str:
     name: str = metadata.get("name") or ""
     if not name and metadata.get("generateName"):
-        name = metadata["generateName"] + "".join(random.choices(_LETTERS, k=5))  # noqa: S311 - a name, no secret
+        name = metadata["generateName"] + "".join(secrets.choice(_LETTERS) for _ in range(5))
     return name
 
 

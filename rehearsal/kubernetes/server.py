@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import yaml
 from aiohttp import web
 
-from rehearsal.configuration import LOADER
+from ansible_collections.homelab.talos.plugins.module_utils._yaml import load
 from rehearsal.kubernetes import Object, discovery, openapi, protobuf
 from rehearsal.kubernetes.api import APPLY, JSON_PATCH, MERGE_PATCH, STRATEGIC, Api, Terms
 from rehearsal.kubernetes.kinds import Resource, find
@@ -336,13 +336,9 @@ async def _body(request: web.BaseRequest) -> t.Any:
     if kind not in ("application/json", JSON_PATCH, MERGE_PATCH, STRATEGIC, "application/yaml", APPLY[0]):
         raise unknown_format(("application/json", "application/yaml", protobuf.MEDIA_TYPE))
     try:
-        return _loaded_yaml(data) if "yaml" in kind and data[:1] != b"{" else json.loads(data)
+        return load(data.decode()) if "yaml" in kind and data[:1] != b"{" else json.loads(data)
     except (ValueError, yaml.YAMLError) as problem:
         raise bad_request(f"the body can't be read: {problem}") from None
-
-
-def _loaded_yaml(data: bytes) -> t.Any:
-    return yaml.load(data, LOADER)  # noqa: S506 - a safe loader by another name
 
 
 # --- small answers

@@ -442,7 +442,7 @@ def test_a_card_without_bytes_has_been_pulled_out(bench: Workbench) -> None:
                 call(Buffer().view, 0)
 
 
-def test_a_card_that_is_swapped(bench: Workbench, image: Image, tmp_path: Path) -> None:
+def test_a_card_that_is_swapped(bench: Workbench, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = bench.card()
     disk = Machine().find(loop.device, loop.identity)
     assert disk.diskseq
@@ -460,7 +460,7 @@ def test_a_card_that_is_swapped(bench: Workbench, image: Image, tmp_path: Path) 
             wait_for(lambda: not Path(f"/sys/block/{disk.name}/loop").exists(), "detached")
             run("losetup", loop.device, loop.file)
 
-        cards.admit = swap  # type: ignore[method-assign]
+        monkeypatch.setattr(cards, "admit", swap)
         cards.present(str(image.zst), Marker(), False)
     assert "swapped since it was checked" in str(cards.all[0].error)
     assert not any(loop.content)
@@ -491,7 +491,7 @@ def test_a_card_that_is_swapped_under_a_kernel_that_does_not_count(
                 talos_image.provision(loop.file, image.geometry)
                 run("blockdev", "--flushbufs", loop.device)
 
-            cards.admit = swap  # type: ignore[method-assign]
+            monkeypatch.setattr(cards, "admit", swap)
             if present:
                 cards.present(str(image.zst), Marker(), False)
             else:

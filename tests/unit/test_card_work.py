@@ -47,7 +47,7 @@ def test_a_reader_that_ends_well_does_not_take_the_error_of_the_card_away() -> N
         _seen: Exception | None = None
 
         @property
-        def error(self) -> Exception | None:  # type: ignore[override]
+        def error(self) -> Exception | None:  # type: ignore[override]  # an attribute there
             seen = self._seen
             # The card's thread fails right after the first look.
             self._seen = pending.pop() if pending else seen
