@@ -30,6 +30,8 @@ from .conftest import HOMELAB, ROOT, MakeRehearsal, Rehearsal, Run, files_below
 
 # A leak may be a part of a secret: a line of a key, a text that was cut.
 PIECE = 16
+# Wherever a piece stands in a text, it covers one of the blocks that the text divides into.
+BLOCK = PIECE // 2
 
 INLINE = "inline-vaulted-9vK2mQ"
 IN_TEMPLATE = "in-template-4hT8wZ-and-longer"
@@ -56,6 +58,7 @@ class Searcher:
     def __init__(self) -> None:
         self._whole: dict[str, str] = {}
         self._pieces: dict[str, str] = {}
+        self._blocks: set[str] = set()
 
     def add(self, label: str, secret: str) -> None:
         """As it stands, encoded, decoded, and line by line."""
@@ -68,15 +71,18 @@ class Searcher:
                 self._whole[form] = label
             for start in range(len(form) - PIECE + 1):
                 self._pieces[form[start : start + PIECE]] = label
+            if len(form) >= PIECE:
+                self._blocks |= {form[start : start + BLOCK] for start in range(len(form) - BLOCK + 1)}
 
     def found(self, text: str) -> set[str]:
         found = {label for form, label in self._whole.items() if form in text}
         # As it stands, and without the breaks that a dumper or a terminal puts in.
         for variant in (text, "".join(text.replace("\\n", "").split())):
-            for start in range(len(variant) - PIECE + 1):
-                label = self._pieces.get(variant[start : start + PIECE])
-                if label:
-                    found.add(label)
+            for block in range(0, len(variant) - BLOCK + 1, BLOCK):
+                if variant[block : block + BLOCK] in self._blocks:
+                    around = range(max(0, block - BLOCK + 1), block + 1)
+                    pieces = (self._pieces.get(variant[start : start + PIECE]) for start in around)
+                    found |= set(filter(None, pieces))
         return found
 
     def found_in(self, path: Path) -> set[str]:
@@ -202,7 +208,7 @@ class Site(Rehearsal):
     def _poll(self, pid: int, watch: Watch, ended: threading.Event) -> None:
         known: dict[str, tuple[int, int]] = {}
         looks = 0
-        while not ended.wait(0.005):
+        while not ended.wait(0.02):
             for each in [pid, *_descendants(pid)]:
                 for name in ("cmdline", "environ"):
                     with contextlib.suppress(OSError):
@@ -402,7 +408,7 @@ def test_the_searcher_finds_what_is_planted() -> None:
     searcher.add("pin", "Qz9xV")
     assert searcher.found("nothing <hidden> to see: VALUE_SPECIFIED_IN_NO_LOG_PARAMETER " * 99) == set()
     for planted in (leaf, pem, pem.splitlines()[3], leaf[40:80], leaf[:30] + "...", pem.replace("\n", "\\n")):
-        assert searcher.found(f"some text {planted} and more") == {"key"}
+        assert all(searcher.found(f"{'.' * before}{planted} and more") == {"key"} for before in range(PIECE))
     assert searcher.found(f"a: {leaf[:70]}\n   {leaf[70:]}") == {"key"}
     assert searcher.found('{"pin": "Qz9xV"}') == {"pin"}
 
