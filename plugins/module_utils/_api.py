@@ -203,6 +203,7 @@ RESOURCES = {
     "etcdmembers": ("etcd", "EtcdMembers.etcd.talos.dev"),
     "extensions": ("runtime", "ExtensionStatuses.runtime.talos.dev"),
     "hostnamestatus": ("network", "HostnameStatuses.net.talos.dev"),
+    "kubeletspec": ("k8s", "KubeletSpecs.kubernetes.talos.dev"),
     "links": ("network", "LinkStatuses.net.talos.dev"),
     "machineconfig": ("config", "MachineConfigs.config.talos.dev"),
     "machinestatus": ("runtime", "MachineStatuses.runtime.talos.dev"),
@@ -263,6 +264,13 @@ class Node:
     async def hostname(self) -> str:
         """``talosctl get hostnamestatus``; empty where it has none yet."""
         return next(iter(await self._specs("hostnamestatus", lambda each: str(each.spec["hostname"]))), "")
+
+    async def kubernetes_version(self) -> str:
+        """``talosctl get kubeletspec``: of the kubelet's image, such as ``v1.36.2``; empty where it has none.
+
+        Raises NotAuthorized without os:admin.
+        """
+        return next(iter(await self._specs("kubeletspec", _kubernetes_version)), "")
 
     async def machine_configs(self) -> MachineConfigs:
         """``talosctl get machineconfig``: both, in one call. Raises NotAuthorized without os:admin."""
@@ -461,6 +469,11 @@ def _disk(found: Resource) -> Disk:
     spec = found.spec
     words = (str(spec.get(name) or "") for name in ("model", "serial", "transport"))
     return Disk(str(spec["dev_path"]), int(spec["size"]), *words)
+
+
+def _kubernetes_version(found: Resource) -> str:
+    name = str(found.spec["image"]).partition("@")[0].rpartition("/")[2]
+    return name.partition(":")[2]
 
 
 def _extension(found: Resource) -> Extension:
