@@ -135,6 +135,7 @@ TYPES: dict[str, ResourceType] = {
             "cmdline kernelcmdline kc kcs",
             "Cmdline=.cmdline",
         ),
+        _type("KubeletSpecs.kubernetes.talos.dev", "KubeletSpec", "k8s", "kubeletspec ks", sensitive=True),
         _type(
             "LinkStatuses.net.talos.dev",
             "LinkStatus",

@@ -387,6 +387,12 @@ def _static_pod_statuses(node: Node) -> t.Iterator[Content]:
         yield Content(f"kube-system/{name}-{node.hostname}", "k8s.KubeletStaticPodController", spec)
 
 
+def _kubelet_spec(node: Node) -> t.Iterator[Content]:
+    if node.configured:
+        image = f"ghcr.io/siderolabs/kubelet:v{node.kubernetes_version}"
+        yield Content("kubelet", "k8s.KubeletSpecController", {"image": image})
+
+
 def _nothing(node: Node) -> t.Iterator[Content]:
     return iter(())
 
@@ -400,6 +406,7 @@ BUILDERS: dict[str, Builder] = {
     "HostnameStatuses.net.talos.dev": _hostname,
     "ImageFactorySchematics.runtime.talos.dev": _schematic,
     "KernelCmdlines.runtime.talos.dev": _kernel_command_line,
+    "KubeletSpecs.kubernetes.talos.dev": _kubelet_spec,
     "LinkStatuses.net.talos.dev": _links,
     "MachineStatuses.runtime.talos.dev": _machine_status,
     "MachineTypes.config.talos.dev": _machine_type,

@@ -33,34 +33,50 @@ from ._errors import (
     UnknownAuthority,
     Unreachable,
     WrongFingerprint,
+    WrongName,
     refusal,
 )
-from ._yaml import load
+from ._yaml import load, yaml
 
 if t.TYPE_CHECKING:
-    from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
+    from google.protobuf.message import DecodeError
+    from grpclib.client import Channel, Handler, UnaryStreamMethod, UnaryUnaryMethod
     from grpclib.config import Configuration
+    from grpclib.const import Status
     from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+    from grpclib.protocol import H2Protocol
 else:
     # Without it the import still succeeds, and modules say what is missing.
     try:
-        from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
+        from google.protobuf.message import DecodeError
+        from grpclib.client import Channel, Handler, UnaryStreamMethod, UnaryUnaryMethod
         from grpclib.config import Configuration
+        from grpclib.const import Status
         from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+        from grpclib.protocol import H2Protocol
     except ImportError:
-        Channel = UnaryStreamMethod = UnaryUnaryMethod = Configuration = None
-        GRPCError = ProtocolError = StreamTerminatedError = ()
+        Handler = UnaryStreamMethod = UnaryUnaryMethod = Configuration = Status = None
+        Channel = H2Protocol = object
+        DecodeError = GRPCError = ProtocolError = StreamTerminatedError = ()
 
 PORT = 50000
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 10.0
 # A Pi writes its config to an SD card before it answers.
 APPLY_SECONDS = 60.0
+# A connection on which a call waits is tried after the first, and given up where nothing comes within the second.
+KEEPALIVE_SECONDS = (10.0, 5.0)
 
 # 9 and 10 of OpenSSL's X509_V_ERR codes: not valid yet, expired.
 _TIME_CODES = (9, 10)
 # 62 and 64: the certificate names another host or address.
 _NAME_CODES = (62, 64)
+# The alerts of TLS, as OpenSSL names them, by which a node says why it does not take our certificate, or its lack.
+_ALERTS: dict[str, tuple[type[TalosError], str]] = {
+    "certificate required": (CertificateRequired, "the node wants a client certificate"),
+    "unknown ca": (CertificateRequired, "the node does not know the CA of our client certificate"),
+    "certificate expired": (CertificateTime, "to the node our client certificate is not valid at this time"),
+}
 
 T = t.TypeVar("T")
 
@@ -141,6 +157,33 @@ class EtcdStatus:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A network link. The MAC addresses are empty where it has none."""
+
+    name: str
+    type: str
+    hardware_addr: str
+    permanent_addr: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """``size`` in bytes."""
+
+    dev_path: str
+    size: int
+    model: str
+    serial: str
+    transport: str
+
+
+@dataclass(frozen=True)
+class Extension:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Resource:
     """A COSI resource; ``spec`` is its YAML form, parsed."""
 
@@ -160,19 +203,17 @@ RESOURCES = {
     "etcdmembers": ("etcd", "EtcdMembers.etcd.talos.dev"),
     "extensions": ("runtime", "ExtensionStatuses.runtime.talos.dev"),
     "hostnamestatus": ("network", "HostnameStatuses.net.talos.dev"),
+    "kubeletspec": ("k8s", "KubeletSpecs.kubernetes.talos.dev"),
     "links": ("network", "LinkStatuses.net.talos.dev"),
     "machineconfig": ("config", "MachineConfigs.config.talos.dev"),
     "machinestatus": ("runtime", "MachineStatuses.runtime.talos.dev"),
-    "nodename": ("k8s", "Nodenames.kubernetes.talos.dev"),
-    "systemdisk": ("runtime", "SystemDisks.block.talos.dev"),
-    "timestatus": ("runtime", "TimeStatuses.v1alpha1.talos.dev"),
 }
 
 
 class Node:
     """A connection to one node. Use ``connect``."""
 
-    def __init__(self, endpoint: Endpoint, channel: Channel, *, insecure: bool) -> None:
+    def __init__(self, endpoint: Endpoint, channel: _OneConnection, *, insecure: bool) -> None:
         self.endpoint = endpoint
         self.insecure = insecure
         self._channel = channel
@@ -180,7 +221,7 @@ class Node:
     @property
     def certificate_end(self) -> str:
         """When the certificate ends that the node showed (UTC, ISO 8601); empty where it was not verified."""
-        found = _peer(self._channel).getpeercert()
+        found = self._channel.line.tls.getpeercert()
         if not found:
             return ""
         ends = ssl.cert_time_to_seconds(str(found["notAfter"]))
@@ -195,25 +236,48 @@ class Node:
 
     async def machine_status(self) -> MachineStatus:
         """``talosctl get machinestatus``"""
-        found = await self.get("machinestatus")
-        if not found:
-            return MachineStatus("unknown", False)
-        status = found[0].spec["status"]
-        unmet = tuple((each["name"], each["reason"]) for each in status["unmetConditions"])
-        return MachineStatus(found[0].spec["stage"], status["ready"], unmet)
+        found = await self._specs("machinestatus", _machine_status)
+        return found[0] if found else MachineStatus("unknown", False)
 
     async def get(self, name: str) -> list[Resource]:
         """``talosctl get NAME``, by a name in RESOURCES. Raises NotFound where the type is not registered."""
         found = await self._list(name)
-        return [Resource(each.metadata.id, each.metadata.version, load(each.spec.yaml_spec)) for each in found]
+        with self._understanding(f"get {name}"):
+            return [Resource(each.metadata.id, each.metadata.version, load(each.spec.yaml_spec)) for each in found]
+
+    async def links(self) -> list[Link]:
+        """``talosctl get links``"""
+        return await self._specs("links", _link)
+
+    async def addresses(self) -> list[str]:
+        """``talosctl get addresses``: with the length of the prefix, such as ``192.0.2.11/24``."""
+        return await self._specs("addresses", lambda each: str(each.spec["address"]))
+
+    async def disks(self) -> list[Disk]:
+        """``talosctl get disks``"""
+        return await self._specs("disks", _disk)
+
+    async def extensions(self) -> list[Extension]:
+        """``talosctl get extensions``"""
+        return await self._specs("extensions", _extension)
+
+    async def hostname(self) -> str:
+        """``talosctl get hostnamestatus``; empty where it has none yet."""
+        return next(iter(await self._specs("hostnamestatus", lambda each: str(each.spec["hostname"]))), "")
+
+    async def kubernetes_version(self) -> str:
+        """``talosctl get kubeletspec``: of the kubelet's image, such as ``v1.36.2``; empty where it has none.
+
+        Raises NotAuthorized without os:admin.
+        """
+        return next(iter(await self._specs("kubeletspec", _kubernetes_version)), "")
 
     async def machine_configs(self) -> MachineConfigs:
         """``talosctl get machineconfig``: both, in one call. Raises NotAuthorized without os:admin."""
         spec = messages.message_class("talos.resource.definitions.config.MachineConfigSpec")
-        found = {
-            each.metadata.id: spec.FromString(each.spec.proto_spec).yaml_marshalled
-            for each in await self._list("machineconfig")
-        }
+        resources = await self._list("machineconfig")
+        with self._understanding("get machineconfig"):
+            found = {each.metadata.id: spec.FromString(each.spec.proto_spec).yaml_marshalled for each in resources}
         if "v1alpha1" not in found:
             raise NotFound("the node has no active machine config", **self._where("get machineconfig"))
         return MachineConfigs(found["v1alpha1"], found.get("persistent", b""))
@@ -254,8 +318,11 @@ class Node:
         """``talosctl apply-config``. A dry run, too, cancels the rollback of a try that is under way."""
         request = messages.new("machine.ApplyConfigurationRequest", data=config, mode=MODES[mode], dry_run=dry_run)
         request.try_mode_timeout.seconds = try_seconds
+        flags = [f"--mode {mode}", *(["--dry-run"] if dry_run else [])]
+        flags += [f"--timeout {try_seconds}s"] if mode == "try" else []
+        command = " ".join(["apply-config", *flags, f"--file {self.endpoint.name}.yaml"])
         answer = await self._unary(
-            "/machine.MachineService/ApplyConfiguration", "apply-config", request, seconds=APPLY_SECONDS
+            "/machine.MachineService/ApplyConfiguration", command, request, seconds=APPLY_SECONDS
         )
         return Applied(_MODE_NAMES.get(answer.mode, str(answer.mode)), answer.mode_details, tuple(answer.warnings))
 
@@ -264,8 +331,8 @@ class Node:
         await self._unary("/machine.MachineService/Bootstrap", "bootstrap", seconds=APPLY_SECONDS)
 
     async def reboot(self) -> None:
-        """``talosctl reboot``, without waiting for it."""
-        await self._unary("/machine.MachineService/Reboot", "reboot")
+        """``talosctl reboot --wait=false``"""
+        await self._unary("/machine.MachineService/Reboot", "reboot --wait=false")
 
     # --- etcd
 
@@ -296,12 +363,6 @@ class Node:
             status.protocol_version,
         )
 
-    async def etcd_alarms(self) -> list[str]:
-        """``talosctl etcd alarm list``: such as ``NOSPACE of 1bcb160585bc8a70``."""
-        answer = await self._unary("/machine.MachineService/EtcdAlarmList", "etcd alarm list")
-        names = {1: "NOSPACE", 2: "CORRUPT"}
-        return [f"{names.get(each.alarm, each.alarm)} of {each.member_id:016x}" for each in answer.member_alarms]
-
     # --- credentials
 
     async def kubeconfig(self) -> bytes:
@@ -317,14 +378,22 @@ class Node:
             raise ServerError(f"no readable archive came: {error}", **self._where("kubeconfig")) from error
         raise ServerError("an empty archive came", **self._where("kubeconfig"))
 
-    async def client_configuration(self, roles: t.Sequence[str], ttl: datetime.timedelta) -> bytes:
-        """``talosctl config new``: a talosconfig for these roles. Control planes only: they hold the CA's key."""
-        request = messages.new("machine.GenerateClientConfigurationRequest", roles=list(roles))
-        request.crt_ttl.FromTimedelta(ttl)
-        answer = await self._unary("/machine.MachineService/GenerateClientConfiguration", "config new", request)
-        return bytes(answer.talosconfig)
-
     # --- calls
+
+    async def _specs(self, name: str, read: t.Callable[[Resource], T]) -> list[T]:
+        found = await self.get(name)
+        with self._understanding(f"get {name}"):
+            return [read(each) for each in found]
+
+    @contextlib.contextmanager
+    def _understanding(self, command: str) -> t.Iterator[None]:
+        """What one node answers oddly must not end the work on all."""
+        try:
+            yield
+        except (DecodeError, yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # The first line of YAML's errors quotes nothing.
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ServerError(f"the answer is not as Talos makes it ({said})", **self._where(command)) from error
 
     async def _list(self, name: str) -> list[t.Any]:
         namespace, kind = RESOURCES[name]
@@ -347,28 +416,129 @@ class Node:
     def _checked(self, message: t.Any, command: str) -> t.Any:
         """Talos 1.13 can put an error inside an answer that is otherwise fine."""
         if "metadata" in message.DESCRIPTOR.fields_by_name and message.metadata.error:
-            raise ServerError(message.metadata.error, **self._where(command))
+            status = message.metadata.status
+            known = {code.value: code.name for code in Status if code is not Status.OK}
+            raise refusal(
+                known.get(status.code, "UNKNOWN"), status.message or message.metadata.error, **self._where(command)
+            )
         return message
 
     async def _call(self, kind: t.Any, path: str, command: str, request: t.Any, seconds: float) -> t.Any:
         request_name, response_name, _kind = messages.METHODS[path]
-        method = kind(self._channel, path, messages.message_class(request_name), messages.message_class(response_name))
         if request is None:
             request = messages.new(request_name)
+        types = (messages.message_class(request_name), messages.message_class(response_name))
         where = self._where(command)
         try:
-            return await method(request, timeout=seconds)
+            return await self._ask(kind, path, types, request, seconds)
         except GRPCError as error:
+            if error.status is Status.DEADLINE_EXCEEDED:
+                # Of a minute grpclib tells the node whole seconds only, so that it gives up before we do.
+                raise NoAnswer(
+                    f"no answer within {seconds:g} s: {error.message or error.status.name}", **where
+                ) from error
             raise refusal(error.status.name, error.message or "", **where) from error
         except (asyncio.TimeoutError, TimeoutError) as error:
             raise NoAnswer(f"no answer within {seconds:g} s", **where) from error
+        except (DecodeError, AssertionError) as error:
+            # grpclib asserts that an answer holds a message.
+            raise ServerError("the answer holds no message of Talos' API", **where) from error
         except (StreamTerminatedError, ProtocolError, OSError) as error:
-            if self.insecure:
-                raise CertificateRequired("the node closed the connection", **where) from error
-            raise ConnectionLost(f"the connection broke: {error}", **where) from error
+            raise _broken(self._channel.line.end or error, **where) from error
+
+    async def _ask(self, kind: t.Any, path: str, types: tuple[t.Any, t.Any], request: t.Any, seconds: float) -> t.Any:
+        """The answer, or the answers of a stream. Raises what grpclib does."""
+        return await kind(self._channel, path, *types)(request, timeout=seconds)
 
     def _where(self, command: str) -> dict[str, str]:
         return {"node": self.endpoint.name, "command": _command(self.endpoint, command, self.insecure)}
+
+
+def _machine_status(found: Resource) -> MachineStatus:
+    status = found.spec["status"]
+    unmet = tuple((each["name"], each["reason"]) for each in status["unmetConditions"])
+    return MachineStatus(found.spec["stage"], status["ready"], unmet)
+
+
+def _link(found: Resource) -> Link:
+    spec = found.spec
+    return Link(found.id, spec["type"], spec.get("hardwareAddr") or "", spec.get("permanentAddr") or "")
+
+
+def _disk(found: Resource) -> Disk:
+    spec = found.spec
+    words = (str(spec.get(name) or "") for name in ("model", "serial", "transport"))
+    return Disk(str(spec["dev_path"]), int(spec["size"]), *words)
+
+
+def _kubernetes_version(found: Resource) -> str:
+    name = str(found.spec["image"]).partition("@")[0].rpartition("/")[2]
+    return name.partition(":")[2]
+
+
+def _extension(found: Resource) -> Extension:
+    metadata = found.spec["metadata"]
+    return Extension(str(metadata["name"]), str(metadata["version"]))
+
+
+class _Abrupt(asyncio.Transport):
+    """Ends at once: TLS would wait for half a minute and more for the farewell of a frozen node."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def get_extra_info(self, name: str, default: t.Any = None) -> t.Any:
+        return self._transport.get_extra_info(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._transport.abort()
+
+
+class _Line(H2Protocol):
+    """grpclib's connection, with what it forgets of it: the TLS, and how the connection ended."""
+
+    tls: ssl.SSLObject
+    end: BaseException | None = None
+
+    def __init__(self, *configuration: t.Any) -> None:
+        super().__init__(*configuration)
+        self.spoken = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.tls = transport.get_extra_info("ssl_object")
+        super().connection_made(_Abrupt(t.cast(asyncio.Transport, transport)))
+
+    def data_received(self, data: bytes) -> None:
+        self.spoken.set()
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        unanswered = self.connection._close_by_ping_handler is not None
+        self.end = exc or (TimeoutError("nothing comes from the node any more") if unanswered else None)
+        self.spoken.set()
+        super().connection_lost(exc)
+
+
+class _OneConnection(Channel):
+    """A channel of one connection, the ``line``: another could be to another machine, and unchecked."""
+
+    line: _Line
+
+    def _protocol_factory(self) -> H2Protocol:
+        self.line = _Line(Handler(), self._config, self._h2_config)
+        return self.line
+
+    async def _create_connection(self) -> H2Protocol:
+        if self._protocol is not None:
+            raise ConnectionResetError("the node closed it")
+        return await super()._create_connection()
 
 
 def _command(endpoint: Endpoint, command: str, insecure: bool) -> str:
@@ -387,30 +557,26 @@ async def connect(
 
     A context from ``Credentials.ssl_context`` serves many nodes. With ``expected_fingerprint`` an insecure
     connection is checked before any call. All calls go over this one connection; once it is lost they fail.
-    Raises Unreachable, ConnectionLost, UnknownAuthority, CertificateTime, WrongFingerprint.
+    Raises Unreachable, ConnectionLost, UnknownAuthority, WrongName, CertificateTime; insecurely CertificateRequired
+    and WrongFingerprint.
     """
     insecure = credentials is None
     context = credentials.ssl_context() if isinstance(credentials, Credentials) else credentials
-    channel = Channel(
+    tried, given_up = KEEPALIVE_SECONDS
+    channel = _OneConnection(
         endpoint.address,
         endpoint.port,
         ssl=context or insecure_context(),
-        config=Configuration(_keepalive_time=10, _keepalive_timeout=5),
+        config=Configuration(_keepalive_time=tried, _keepalive_timeout=given_up),
     )
     try:
         await _open(channel, endpoint, insecure, expected_fingerprint)
-        channel._create_connection = _no_other_connection  # type: ignore[method-assign]
         yield Node(endpoint, channel, insecure=insecure)
     finally:
         channel.close()
 
 
-async def _no_other_connection() -> t.NoReturn:
-    """grpclib would connect again by itself: to whatever machine is at the address by then, and unchecked."""
-    raise ConnectionResetError("the node closed it")
-
-
-async def _open(channel: Channel, endpoint: Endpoint, insecure: bool, expected_fingerprint: str) -> None:
+async def _open(channel: _OneConnection, endpoint: Endpoint, insecure: bool, expected_fingerprint: str) -> None:
     where = {"node": endpoint.name, "command": _command(endpoint, "version", insecure)}
     try:
         await asyncio.wait_for(channel.__connect__(), CONNECT_SECONDS)
@@ -427,11 +593,34 @@ async def _open(channel: Channel, endpoint: Endpoint, insecure: bool, expected_f
         reason = _reason(error)
         raise Unreachable(f"no connection to {endpoint.address}:{endpoint.port}: {reason}", **where) from error
     if expected_fingerprint:
-        found = fingerprint(_peer(channel).getpeercert(binary_form=True) or b"")
+        found = fingerprint(channel.line.tls.getpeercert(binary_form=True) or b"")
         if found != expected_fingerprint:
             raise WrongFingerprint(
                 f"the certificate's fingerprint is {found}, declared is {expected_fingerprint}", **where
             )
+    if insecure:
+        await _taken(channel, where)
+
+
+async def _taken(channel: _OneConnection, where: dict[str, str]) -> None:
+    """Does the node take us without a certificate? Whoever writes before it said so may find a broken pipe only."""
+    try:
+        await asyncio.wait_for(channel.line.spoken.wait(), CALL_SECONDS)
+    except (asyncio.TimeoutError, TimeoutError) as error:
+        raise NoAnswer(f"no answer within {CALL_SECONDS:g} s", **where) from error
+    if not channel._connected:
+        raise _broken(channel.line.end, **where) from channel.line.end
+
+
+def _broken(end: BaseException | None, **where: str) -> TalosError:
+    """By the TLS alert where the node sent one; without it nothing is known but that the connection broke."""
+    if isinstance(end, TimeoutError):
+        return NoAnswer(_reason(end), **where)
+    said = str(end or "the node closed it")
+    for alert, (kind, cause) in _ALERTS.items():
+        if alert in said.lower():
+            return kind(cause, **where)
+    return ConnectionLost(f"the connection broke: {_reason(end) if isinstance(end, OSError) else said}", **where)
 
 
 def _reason(error: OSError) -> str:
@@ -441,21 +630,11 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno).lower()
 
 
-def _peer(channel: Channel) -> ssl.SSLObject:
-    """The TLS of a connected channel; grpclib offers no public way to it."""
-    protocol: t.Any = channel._protocol
-    return t.cast(ssl.SSLObject, protocol.connection._transport.get_extra_info("ssl_object"))
-
-
 def _verification_error(error: ssl.SSLCertVerificationError, where: dict[str, str]) -> TalosError:
     if error.verify_code in _TIME_CODES:
         return CertificateTime(f"the node's certificate: {error.verify_message}", **where)
     if error.verify_code in _NAME_CODES:
-        return UnknownAuthority(
-            f"the node's certificate is for another address: {error.verify_message}",
-            remedy="Declare the address in node_cert_sans, or use the node's IP address in node_address",
-            **where,
-        )
+        return WrongName(f"the node's certificate is for another address: {error.verify_message}", **where)
     return UnknownAuthority(f"the node's certificate is not of this cluster: {error.verify_message}", **where)
 
 

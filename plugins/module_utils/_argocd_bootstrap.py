@@ -33,13 +33,15 @@ import typing as t
 from . import _argocd_cluster as cluster
 from . import _gitops as gitops
 from ._argocd_install import Installation, dump_all, named
-from ._argocd_module import Session
 from ._autopilot import AutopilotError
 from ._errors import TalosError
 from ._git import Account, Address, Clone, Git, GitError, again_when_moved_on, error_of
 from ._gitops import Layout
 from ._kubectl import NoCluster
 from ._waiting import WaitedTooLong
+
+if t.TYPE_CHECKING:
+    from ._argocd_module import Session
 
 _PAUSE_SECONDS = 1.0
 # What argocd-autopilot says of the repository begins so.

@@ -18,6 +18,7 @@ from ._errors import (
     ConnectionLost,
     NoAnswer,
     NotYet,
+    ServerError,
     TalosError,
     Unavailable,
     UnknownAuthority,
@@ -33,6 +34,8 @@ _LOST_SECONDS = 120.0
 
 class RefusedBootstrap(TalosError):
     """Bootstrapping now could make a second cluster, or would fail."""
+
+    remedy = "Nothing was done: mend what the cause names, and run again"
 
 
 async def ensure_bootstrapped(
@@ -50,7 +53,8 @@ async def ensure_bootstrapped(
     if await _joined(designated, context, seconds=seconds, check=check):
         return False
     if await _others_joined(designated, others, context, 0 if check else seconds):
-        await _wait_for_member(designated, context, seconds, "it must join the existing cluster")
+        if not check:
+            await _wait_for_member(designated, context, seconds, "it must join the existing cluster")
         return False
     if check:
         return True
@@ -209,9 +213,8 @@ async def _wait_for_member(designated: Endpoint, context: ssl.SSLContext, second
                 raise StillWaiting("etcd has no members yet")
             if not await etcd.members(designated, context):
                 raise StillWaiting("etcd lists no members")
-        except UnknownAuthority:
-            raise
-        except TalosError as error:
+        except (Unreachable, ConnectionLost, Unavailable, NotYet, ServerError) as error:
+            # Before its election etcd's own errors have no code.
             raise StillWaiting(error) from error
 
     await poll(look, seconds=seconds, what=what, node=designated.name)

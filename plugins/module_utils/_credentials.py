@@ -63,7 +63,10 @@ class Credentials:
     def ssl_context(self) -> ssl.SSLContext:
         """Mutual TLS 1.3 with this identity, trusting this CA only."""
         context = _base_context()
-        context.load_verify_locations(cadata=self.ca.decode())
+        try:
+            context.load_verify_locations(cadata=self.ca.decode("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise BadTalosconfig(f"the CA is not a certificate ({type(error).__name__})") from None
         context.verify_mode = ssl.CERT_REQUIRED
         context.check_hostname = True
         # The ssl module reads certificates from paths only; a memfd has one and never touches a disk.

@@ -66,6 +66,12 @@ class UnknownAuthority(TalosError):
     remedy = "The node is in maintenance or belongs to another cluster"
 
 
+class WrongName(TalosError):
+    """The node's certificate is of our cluster, and for other names or addresses than the one that was called."""
+
+    remedy = "Declare the address in node_cert_sans, or use the node's IP address in node_address"
+
+
 class CertificateRequired(TalosError):
     """The node wants a client certificate that it trusts: it is configured, and not by the PKI we came with."""
 
@@ -96,6 +102,7 @@ class Refused(TalosError):
     """The node answered with an error; subclasses are the gRPC codes."""
 
     code = "UNKNOWN"
+    remedy = "The node's own words say why; its console and talosctl dmesg say more. Run again when it is mended"
 
 
 class NotAuthorized(Refused):
@@ -115,10 +122,12 @@ class NotYet(Refused):
 
 class AlreadyExists(Refused):
     code = "ALREADY_EXISTS"
+    remedy = "It was done before, by a run or by hand: look at what the node holds, and run again"
 
 
 class NotFound(Refused):
     code = "NOT_FOUND"
+    remedy = "The node does not have it: it may be of another version of Talos, or not that far in its boot; run again"
 
 
 class Unimplemented(Refused):
@@ -141,6 +150,8 @@ REFUSALS: dict[str, type[Refused]] = {
 }
 
 
-def refusal(code: str, message: str, **where: t.Any) -> Refused:
+def refusal(code: str, message: str, **where: t.Any) -> TalosError:
     """The error for a gRPC code by its name, such as ``PERMISSION_DENIED``."""
+    if code == "DEADLINE_EXCEEDED":
+        return NoAnswer(message or code, **where)
     return REFUSALS.get(code, ServerError)(message or code, **where)

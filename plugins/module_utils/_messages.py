@@ -6,7 +6,8 @@
 
 Source: ``api/**/*.proto`` of Talos v1.13.9 and v1.14.0-rc.1, and ``state.proto`` and ``resource.proto`` of the
 COSI specification. The two Talos versions agree on every number below. The client and the rehearsal both build
-their classes from this table; ``tests/unit/test_messages.py`` holds it to bytes recorded from real tools.
+their classes from this table; ``tests/conformance/test_client_wire.py`` holds it to bytes recorded from real tools, and
+``tests/unit/test_messages.py`` what was not recorded.
 """
 
 from __future__ import annotations

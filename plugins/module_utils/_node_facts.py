@@ -6,25 +6,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ssl
 import typing as t
 
 from . import _observation as observation
-from ._api import Endpoint, Node, Resource, connect
-from ._errors import NotAuthorized, NotFound, TalosError, UnknownAuthority
+from ._api import Endpoint, Node, connect, on_each
+from ._errors import CertificateRequired, NotAuthorized, NotFound, TalosError, UnknownAuthority
+
+T = t.TypeVar("T")
 
 
 async def facts(endpoint: Endpoint, context: ssl.SSLContext) -> dict[str, t.Any]:
-    """A node that does not answer has facts too: ``reachable`` false, and why."""
+    """A node that does not answer has facts too: ``reachable`` false, and why.
+
+    Of one that answers, a fact that cannot be read is None, and ``error`` says why.
+    """
     try:
         async with connect(endpoint, context) as node:
-            return {"reachable": True, "error": "", "maintenance": False, **await _facts(node)}
+            return {"reachable": True, "maintenance": False, **await _facts(node)}
     except UnknownAuthority as unknown:
         try:
             async with connect(endpoint, None) as node:
-                return {"reachable": True, "error": "", "maintenance": True, **await _facts(node)}
-        except TalosError:
+                return {"reachable": True, "maintenance": True, **await _facts(node)}
+        except CertificateRequired:
             return _unreachable(unknown)
+        except TalosError as error:
+            return _unreachable(error)
     except TalosError as error:
         return _unreachable(error)
 
@@ -34,62 +42,98 @@ def _unreachable(error: TalosError) -> dict[str, t.Any]:
 
 
 async def _facts(node: Node) -> dict[str, t.Any]:
+    """All at once: a call that hangs, as those of etcd do, takes nothing from the others."""
     status = await node.machine_status()
-    version = await node.version()
-    extensions = {
-        each.spec["metadata"]["name"]: each.spec["metadata"]["version"] for each in await _optional(node, "extensions")
-    }
-    hostnames = await _optional(node, "hostnamestatus")
-    return {
+    found: dict[str, t.Any] = {
         "stage": status.stage,
         "ready": status.ready,
         "unmet": [f"{name}: {reason}" for name, reason in status.unmet],
-        "version": version.tag,
-        "arch": version.arch,
-        # The factory adds the schematic's ID as an extension of this name.
-        "schematic_id": extensions.pop("schematic", ""),
-        "extensions": extensions,
-        "hostname": hostnames[0].spec.get("hostname", "") if hostnames else "",
-        "addresses": [each.spec["address"] for each in await _optional(node, "addresses")],
-        "macs": list(await observation.macs(node)),
-        "disks": [_disk(each) for each in await _optional(node, "disks")],
-        "services": {each.id: {"state": each.state, "healthy": each.healthy} for each in await node.services()},
-        "etcd": await _etcd(node),
-        "change_pending": await _change_pending(node),
     }
+    problems: list[str] = []
+    asked = await on_each(_QUESTIONS, lambda names: _QUESTIONS[names](node))
+    for names, answer in asked.items():
+        if isinstance(answer, TalosError):
+            problems.append(str(answer))
+            found.update(dict.fromkeys(names.split()))
+        else:
+            found.update(zip(names.split(), answer))
+    return {"error": "; ".join(problems), **found}
 
 
-async def _optional(node: Node, name: str) -> list[Resource]:
-    """Resources that a node in maintenance, or of an older version, may not have."""
-    try:
-        return await node.get(name)
-    except (NotFound, NotAuthorized):
-        return []
+async def _version(node: Node) -> tuple[str, str]:
+    version = await node.version()
+    return version.tag, version.arch
 
 
-def _disk(disk: Resource) -> dict[str, t.Any]:
-    wanted = ("dev_path", "size", "model", "serial", "transport")
-    return {name: disk.spec.get(name, "") for name in wanted}
+async def _extensions(node: Node) -> tuple[str, dict[str, str]]:
+    extensions = {each.name: each.version for each in await _or(node.extensions(), [])}
+    # The factory adds the schematic's ID as an extension of this name.
+    return extensions.pop("schematic", ""), extensions
 
 
-async def _etcd(node: Node) -> dict[str, t.Any]:
-    members = await _optional(node, "etcdmembers")
-    if not members:
-        return {}
+async def _kubernetes_version(node: Node) -> tuple[str]:
+    return (await _or(node.kubernetes_version(), ""),)
+
+
+async def _hostname(node: Node) -> tuple[str]:
+    return (await _or(node.hostname(), ""),)
+
+
+async def _addresses(node: Node) -> tuple[list[str]]:
+    return (await _or(node.addresses(), []),)
+
+
+async def _macs(node: Node) -> tuple[list[str]]:
+    return (list(await observation.macs(node)),)
+
+
+async def _disks(node: Node) -> tuple[list[dict[str, t.Any]]]:
+    return ([dataclasses.asdict(each) for each in await _or(node.disks(), [])],)
+
+
+async def _services(node: Node) -> tuple[dict[str, t.Any]]:
+    return ({each.id: {"state": each.state, "healthy": each.healthy} for each in await node.services()},)
+
+
+async def _etcd(node: Node) -> tuple[dict[str, t.Any]]:
+    if not await _or(node.get("etcdmembers"), []):
+        return ({},)
     status = await node.etcd_status()
-    return {
-        "member_id": status.member_id,
-        "leader": status.leader,
-        "learner": status.learner,
-        "errors": list(status.errors),
-        "db_size": status.db_size,
-    }
+    return (
+        {
+            "member_id": status.member_id,
+            "leader": status.leader,
+            "learner": status.learner,
+            "errors": list(status.errors),
+            "db_size": status.db_size,
+        },
+    )
 
 
-async def _change_pending(node: Node) -> bool | None:
+async def _change_pending(node: Node) -> tuple[bool | None]:
     """None where the role may not read machine configs."""
+    configs = await _or(node.machine_configs(), None)
+    return (None if configs is None else configs.active != configs.stored,)
+
+
+async def _or(question: t.Awaitable[T], missing: T) -> T:
+    """What a node in maintenance or of an older version may not have, or our role may not read."""
     try:
-        configs = await node.machine_configs()
-    except (NotAuthorized, NotFound):
-        return None
-    return configs.active != configs.stored
+        return await question
+    except (NotFound, NotAuthorized):
+        return missing
+
+
+# The names of facts, and the question that answers with their values.
+_QUESTIONS: dict[str, t.Callable[[Node], t.Awaitable[tuple[t.Any, ...]]]] = {
+    "version arch": _version,
+    "kubernetes_version": _kubernetes_version,
+    "schematic_id extensions": _extensions,
+    "hostname": _hostname,
+    "addresses": _addresses,
+    "macs": _macs,
+    "disks": _disks,
+    "services": _services,
+    "etcd": _etcd,
+    "change_pending": _change_pending,
+}

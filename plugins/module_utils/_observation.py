@@ -80,9 +80,9 @@ async def _observe_insecurely(
 async def macs(node: Node) -> tuple[str, ...]:
     """The addresses of the node's network cards, lower case."""
     found: list[str] = []
-    for link in await node.get("links"):
-        if link.spec.get("type") == "ether":
-            found += [link.spec.get("permanentAddr") or "", link.spec.get("hardwareAddr") or ""]
+    for link in await node.links():
+        if link.type == "ether":
+            found += [link.permanent_addr, link.hardware_addr]
     return tuple(dict.fromkeys(each.lower() for each in found if each))
 
 

@@ -84,59 +84,80 @@ ansible_facts:
           description: Whether the node answers by the cluster's PKI or in maintenance.
           type: bool
         error:
-          description: Why not.
+          description:
+            - Why not, or why some of the facts could not be read, which are null then; empty where all could be.
           type: str
         maintenance:
           description: Whether it is in maintenance.
           type: bool
         stage:
           description: Stage as Talos names it.
+          returned: when the node is reachable
           type: str
           sample: running
         ready:
           description: Whether Talos says that it is ready.
+          returned: when the node is reachable
           type: bool
         unmet:
           description: What it still waits for.
+          returned: when the node is reachable
           type: list
           elements: str
         version:
           description: Talos version.
+          returned: when the node is reachable
           type: str
           sample: v1.14.2
+        kubernetes_version:
+          description: Kubernetes version of its kubelet; empty in maintenance, and for the role C(os:reader).
+          returned: when the node is reachable
+          type: str
+          sample: v1.36.2
         arch:
           description: Architecture.
+          returned: when the node is reachable
           type: str
           sample: arm64
         schematic_id:
           description: ID of the schematic that it runs; empty where it has none.
+          returned: when the node is reachable
           type: str
         extensions:
           description: System extensions and their versions.
+          returned: when the node is reachable
           type: dict
         hostname:
           description: Its hostname.
+          returned: when the node is reachable
           type: str
         addresses:
           description: Its addresses.
+          returned: when the node is reachable
           type: list
           elements: str
         macs:
           description: MAC addresses of its cards.
+          returned: when the node is reachable
           type: list
           elements: str
         disks:
           description: Its disks, with device path, size in bytes, model, serial and transport.
+          returned: when the node is reachable
           type: list
           elements: dict
         services:
           description: State and health of each service.
+          returned: when the node is reachable
           type: dict
         etcd:
           description: Its etcd membership; empty on workers and before bootstrap.
+          returned: when the node is reachable
           type: dict
         change_pending:
-          description: Whether a stored config waits for a reboot, or a try is under way.
+          description:
+            - Whether a stored config waits for a reboot, or a try is under way; null for the role C(os:reader).
+          returned: when the node is reachable
           type: bool
 """
 

@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Makes the secrets bundle with C(talosctl gen secrets), once, and stores it on the controller in
     C(secrets.vault.yml), encrypted with the run's vault identity. Every later run reads it back.
-  - Refuses plaintext, and refuses to make a bundle while any node of the inventory answers outside maintenance, or
-    while the cluster's folder holds a talosconfig, since a second PKI would lock the cluster's nodes out.
+  - Refuses plaintext, and refuses to make a bundle while any node of the inventory answers outside maintenance or does
+    not tell, or while the cluster's folder holds a talosconfig, since a second PKI would lock the cluster's nodes out.
+    Nodes that are off are no hindrance.
   - Adopts the bundle of an existing cluster from the machine config of one of its control planes.
 
 author:
@@ -125,7 +126,7 @@ def require_no_cluster(module: TalosModule) -> None:
 async def require_maintenance(nodes: list[Endpoint]) -> None:
     """A node that asks for a certificate belongs to a cluster already: its PKI must not be replaced."""
     from ..module_utils._api import connect, on_each
-    from ..module_utils._errors import CertificateRequired, TalosError
+    from ..module_utils._errors import CertificateRequired, TalosError, Unreachable
 
     by_name = {node.name: node for node in nodes}
 
@@ -142,6 +143,16 @@ async def require_maintenance(nodes: list[Endpoint]) -> None:
             remedy="Restore secrets.vault.yml from version control, adopt the cluster's bundle with adopt_from, or "
             "wipe these nodes first if the cluster is to be given up",
         )
+    for answer in asked.values():
+        # One that hangs or broke off is there, and may be configured.
+        if isinstance(answer, TalosError) and type(answer) is not Unreachable:
+            raise TalosError(
+                "a new secrets bundle is refused, since it is not known whether this node is configured already: "
+                f"{answer.cause}",
+                node=answer.node,
+                command=answer.command,
+                remedy="Run again when it answers, or with this node off",
+            )
 
 
 def main() -> None:

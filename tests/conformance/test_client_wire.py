@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 import json
 import typing as t
 from pathlib import Path
 
 import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from ansible_collections.homelab.talos.plugins.module_utils import _messages as messages
 from ansible_collections.homelab.talos.plugins.module_utils._api import Endpoint, Node
+from ansible_collections.homelab.talos.plugins.module_utils._errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NotAuthorized,
+    NotYet,
+    TalosError,
+)
 
 WIRE = Path(__file__).parent / "wire"
 VERSIONS = sorted(path.stem.removeprefix("talos-") for path in WIRE.glob("*.jsonl"))
@@ -26,7 +34,7 @@ def recorded(version: str, during: str) -> list[dict[str, t.Any]]:
     return [call for call in map(json.loads, lines) if call["during"] == during]
 
 
-class RecordedChannel(Node):
+class Recorded(Node):
     """A client whose calls are noted, and answered by a recording."""
 
     def __init__(self, call: dict[str, t.Any]) -> None:
@@ -34,15 +42,13 @@ class RecordedChannel(Node):
         self._recorded = call
         self.sent = b""
 
-    async def _call(self, kind: t.Any, path: str, command: str, request: t.Any, seconds: float) -> t.Any:
-        request_name, response_name, answers = messages.METHODS[path]
+    async def _ask(self, kind: t.Any, path: str, types: tuple[t.Any, t.Any], request: t.Any, seconds: float) -> t.Any:
         assert path == self._recorded["method"]
-        self.sent = (request or messages.new(request_name)).SerializeToString(deterministic=True)
-        read = [
-            messages.message_class(response_name).FromString(base64.b64decode(each))
-            for each in self._recorded["responses"]
-        ]
-        return read if answers == messages.STREAM else read[0]
+        self.sent = request.SerializeToString(deterministic=True)
+        if self._recorded["status"] != "OK":
+            raise GRPCError(Status[self._recorded["status"]], self._recorded["message"])
+        read = [types[1].FromString(base64.b64decode(each)) for each in self._recorded["responses"]]
+        return read if messages.METHODS[path][2] == messages.STREAM else read[0]
 
 
 def apply(call: dict[str, t.Any], **options: t.Any) -> t.Callable[[Node], t.Awaitable[t.Any]]:
@@ -58,8 +64,8 @@ PURPOSES: dict[str, tuple[t.Callable[[Call], t.Callable[[Node], t.Any]], t.Calla
     "maint-version": (lambda _: Node.version, lambda got: got.tag.startswith("v1.") and got.arch == "amd64"),
     "maint-machinestatus": (lambda _: Node.machine_status, lambda got: got.stage == "maintenance" and got.ready),
     "maint-links": (
-        lambda _: lambda node: node.get("links"),
-        lambda got: any(each.spec["hardwareAddr"].count(":") == 5 for each in got),
+        lambda _: Node.links,
+        lambda got: any(each.type == "ether" and each.hardware_addr.count(":") == 5 for each in got),
     ),
     "conf-machinestatus": (
         lambda _: Node.machine_status,
@@ -87,22 +93,12 @@ PURPOSES: dict[str, tuple[t.Callable[[Call], t.Callable[[Node], t.Any]], t.Calla
         lambda got: [each.hostname for each in got] == ["talos-cp"] and len(got[0].id) == 16 and not got[0].learner,
     ),
     "etcd-status": (lambda _: Node.etcd_status, lambda got: got.leader == got.member_id and got.db_size > 0),
-    "etcd-alarm": (lambda _: Node.etcd_alarms, lambda got: got == []),
     "services": (lambda _: Node.services, lambda got: {"apid", "etcd"} <= {each.id for each in got}),
     "kubeconfig": (lambda _: Node.kubeconfig, lambda got: b"client-certificate-data" in got),
-    "config-new-reader": (
-        lambda _: lambda node: node.client_configuration(["os:reader"], datetime.timedelta(hours=24)),
-        lambda got: got.startswith(b"context:"),
-    ),
     "get-etcdmembers": (lambda _: lambda node: node.get("etcdmembers"), lambda got: got[0].id == "local"),
-    "get-addresses": (lambda _: lambda node: node.get("addresses"), lambda got: "address" in got[0].spec),
-    "get-extensions": (lambda _: lambda node: node.get("extensions"), lambda got: got == []),
-    "get-hostnamestatus": (
-        lambda _: lambda node: node.get("hostnamestatus"),
-        lambda got: got[0].spec["hostname"] == "talos-cp",
-    ),
-    "get-timestatus": (lambda _: lambda node: node.get("timestatus"), lambda got: got[0].spec["synced"] is True),
-    "get-nodename": (lambda _: lambda node: node.get("nodename"), lambda got: "nodename" in got[0].spec),
+    "get-addresses": (lambda _: Node.addresses, lambda got: any(each.startswith("172.30.0.") for each in got)),
+    "get-extensions": (lambda _: Node.extensions, lambda got: got == []),
+    "get-hostnamestatus": (lambda _: Node.hostname, lambda got: got == "talos-cp"),
 }
 
 
@@ -112,10 +108,33 @@ def test_client_speaks_as_talosctl_does(version: str, during: str) -> None:
     # The first list of a "get" is talosctl's look at the resource definitions, which we do not need.
     call = recorded(version, during)[-1]
     ask, expected = PURPOSES[during]
-    node = RecordedChannel(call)
+    node = Recorded(call)
     got = asyncio.run(ask(call)(node))  # type: ignore[arg-type]
     assert node.sent == base64.b64decode(call["requests"][0])
     assert expected(got), got
+
+
+# What was refused, and as what it must arrive: 1.13 puts the error into an answer, 1.14 gives a status.
+REFUSALS: dict[str, tuple[t.Callable[[Call], t.Callable[[Node], t.Any]], type[TalosError], str]] = {
+    "maint-get-mc": (lambda _: Node.machine_configs, NotAuthorized, "not authorized"),
+    "maint-apply-bad": (lambda call: apply(call, mode="auto"), InvalidRequest, "unknown machine type"),
+    "conf-apply-bad": (lambda call: apply(call, mode="auto"), InvalidRequest, "unknown machine type"),
+    "bootstrap-again": (lambda _: Node.bootstrap, AlreadyExists, "etcd data directory is not empty"),
+    "reboot-refused": (lambda _: Node.reboot, NotYet, "method is not supported in container mode"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("during", REFUSALS)
+def test_refusals_arrive_by_their_code(version: str, during: str) -> None:
+    call = recorded(version, during)[-1]
+    ask, kind, cause = REFUSALS[during]
+    node = Recorded(call)
+    with pytest.raises(kind) as caught:
+        asyncio.run(ask(call)(node))
+    assert node.sent == base64.b64decode(call["requests"][0])
+    assert cause in caught.value.cause
+    assert "rpc error" not in caught.value.cause
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -42,7 +42,7 @@ frozen                           | NoAnswer         | NoAnswer         | NoAnswe
 slow                             | -                | -                | -                | -
 hang                             | NoAnswer         | NoAnswer         | NoAnswer         | NotTaken
 unknown-authority                | -                | UnknownAuthority | UnknownAuthority | UnknownAuthority
-certificate-required-broken-pipe | UnknownAuthority | ConnectionLost   | UnknownAuthority | WaitedTooLong
+certificate-required-broken-pipe | ConnectionLost   | ConnectionLost   | ConnectionLost   | WaitedTooLong
 permission-denied                | NotAuthorized    | NotAuthorized    | NotAuthorized    | NotAuthorized
 not-ready-to-bootstrap           | -                | -                | -                | -
 time-not-in-sync                 | -                | -                | -                | -
@@ -103,7 +103,6 @@ NOT_WAITED_FOR = {
     ("unknown-authority", "change"),
     ("unknown-authority", "bootstrap"),
     ("unknown-authority", "in bootstrap"),
-    ("certificate-required-broken-pipe", "first"),
     ("already-bootstrapped", "bootstrap"),
     ("already-bootstrapped", "in bootstrap"),
     ("permission-denied", "in first"),

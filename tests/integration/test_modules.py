@@ -302,10 +302,13 @@ def test_node_info_of_a_running_and_of_a_lost_node(cluster: Bench) -> None:
     results = cluster.results[CP]
     assert (facts["reachable"], facts["maintenance"], facts["stage"], facts["ready"]) == (True, False, "running", True)
     assert facts["hostname"] == CP
+    assert facts["error"] == ""
+    assert facts["kubernetes_version"].startswith("v1.")
     assert facts["etcd"]["errors"] == []
     assert facts["services"]["etcd"] == {"state": "Running", "healthy": True}
     assert facts["change_pending"] is False
     assert (lost["reachable"], lost["maintenance"]) == (False, False)
+    assert set(lost) == {"reachable", "error", "maintenance"}
     assert WORKER in lost["error"]
     assert results[1]["nodes"][WORKER]["state"] == "unreachable"
     assert results[1]["nodes"][CP]["state"] == "as-declared"

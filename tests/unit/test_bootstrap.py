@@ -11,6 +11,8 @@ import typing as t
 
 import pytest
 
+from ansible_collections.homelab.talos.plugins.module_utils import _bootstrap
+from ansible_collections.homelab.talos.plugins.module_utils import _errors as errors
 from ansible_collections.homelab.talos.plugins.module_utils._bootstrap import RefusedBootstrap, ensure_bootstrapped
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
@@ -128,6 +130,19 @@ def test_a_fresh_designated_control_plane_joins_the_others() -> None:
     with_control_planes(test, *CONTROL_PLANES)
 
 
+def test_check_mode_does_not_wait_for_a_fresh_control_plane_to_join() -> None:
+    async def test(nodes: Simulation) -> None:
+        await nodes.everything()
+        designated, *others = nodes.control_planes
+        wipe(nodes.fleet.nodes["cp1"])
+        await until(lambda: nodes.fleet.nodes["cp1"].stage == "maintenance")
+        began = time.monotonic()
+        assert not await ensure_bootstrapped(designated, others, nodes.context, seconds=60, check=True)
+        assert time.monotonic() - began < 20
+
+    with_control_planes(test, *CONTROL_PLANES)
+
+
 def test_it_joins_others_that_are_booting_and_not_members_yet() -> None:
     """After a power cut etcd is not up anywhere, and a bootstrap now would make a second cluster."""
 
@@ -178,3 +193,19 @@ def test_the_call_is_not_believed_but_the_members() -> None:
         assert "talosctl reset" in caught.value.remedy
 
     with_control_planes(test, *CONTROL_PLANES)
+
+
+@pytest.mark.parametrize("kind", [errors.Unimplemented, errors.CertificateTime, errors.InvalidRequest])
+def test_what_does_not_pass_by_itself_is_not_waited_for(
+    kind: type[errors.TalosError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def members(*_where: object) -> t.NoReturn:
+        raise kind("so it is", node="cp1")
+
+    monkeypatch.setattr(_bootstrap.etcd, "members", members)
+
+    async def test(nodes: Simulation) -> None:
+        with pytest.raises(kind):
+            await nodes.bootstrap(60)
+
+    with_control_planes(test, "cp1")

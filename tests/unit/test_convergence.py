@@ -24,7 +24,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._convergence import 
     endpoint_of,
 )
 from ansible_collections.homelab.talos.plugins.module_utils._errors import (
-    CertificateRequired,
+    ConnectionLost,
     UnknownAuthority,
     WrongFingerprint,
     WrongMachine,
@@ -444,7 +444,7 @@ def test_the_machine_that_was_checked_is_the_one_that_gets_the_config() -> None:
             observation.require_machine(endpoint_of(node), node.mac, await observation.macs(checked))
             nodes.fault("cp", "other-machine")
             await asyncio.sleep(0.1)
-            with pytest.raises(CertificateRequired):
+            with pytest.raises(ConnectionLost):
                 await checked.apply_configuration(nodes.config(node), mode="auto")
         assert nodes.calls("ApplyConfiguration") == []
         assert len([each for each in nodes.log.entries if each["method"] == "connect"]) == 1

@@ -68,6 +68,12 @@ def test_a_key_of_another_certificate_is_refused(credentials: Credentials) -> No
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize("ca", [b"", b"no certificate", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_ca_that_is_none_is_refused(credentials: Credentials, ca: bytes) -> None:
+    with pytest.raises(BadTalosconfig, match="the CA is not a certificate"):
+        Credentials(ca, credentials.crt, credentials.key).ssl_context()
+
+
 def test_credentials_tell_nothing_by_themselves(credentials: Credentials) -> None:
     key = credentials.key.decode().splitlines()[1]
     for text in (repr(credentials), str(credentials), f"{credentials}"):
