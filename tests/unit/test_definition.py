@@ -1,3 +1,6 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The definition as a whole: what comes out of a good one, and that every mistake is said with its remedy."""
 
 from __future__ import annotations
