@@ -16,22 +16,35 @@ import re
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from . import _card_settings, _settings, _values, _versions
+from . import _card_settings, _settings, _uniqueness, _values, _variables, _versions
 from ._declaration import Cluster, Node
 from ._patches import PatchReader
-from ._problems import HIDDEN, DefinitionError, Problem, Report, Severity, shown, suggestion
+from ._problems import (
+    HIDDEN,
+    SECRET_KEYS,
+    DefinitionError,
+    Problem,
+    Report,
+    Severity,
+    Unresolved,
+    shown,
+    shown_key,
+    suggestion,
+)
 from ._schematic import BOARDS, REGISTRY, installer_image, read_schematic
 from ._targets import PHASES, SPECIAL_TAGS
+from ._variables import CLUSTER_VARIABLES, OUR_VARIABLES, is_ours
 
 __all__ = [
     "OUR_VARIABLES",
-    "SECRET_KEYS",
     "Cluster",
     "Definition",
     "DefinitionError",
     "Node",
     "Problem",
+    "Unresolved",
     "check",
+    "checked_hosts",
     "cluster_from_variables",
     "is_ours",
     "node_from_variables",
@@ -43,61 +56,8 @@ ADMIN_GROUP = "admin"
 IMAGE_WRITER_GROUP = "image_writer"
 EVERY_NODE = "all nodes"
 INVENTORY = "inventory"
+_UNRESOLVED = "cannot be resolved ({}); correct the template, or run with the vault password"
 
-CLUSTER_VARIABLES = frozenset(
-    {
-        "cluster_name",
-        "cluster_endpoint",
-        "cluster_talos_version",
-        "cluster_kubernetes_version",
-        "cluster_contract",
-        "cluster_patches",
-    }
-)
-NODE_VARIABLES = frozenset(
-    {
-        "node_address",
-        "node_board",
-        "node_cert_sans",
-        "node_fingerprint",
-        "node_hostname",
-        "node_install_disk",
-        "node_installer_registry",
-        "node_labels",
-        "node_mac",
-        "node_nameservers",
-        "node_network",
-        "node_ntp_servers",
-        "node_patches",
-        "node_rack",
-        "node_registry_auth",
-        "node_registry_mirrors",
-        "node_schematic",
-        "node_taints",
-        "node_uplink",
-    }
-)
-# How a run treats nodes and cluster, for the roles: one of these words, or a number of seconds or days.
-RUN_VARIABLES: dict[str, tuple[str, ...] | None] = {
-    "cluster_bootstrap_timeout": None,
-    "cluster_health_timeout": None,
-    "cluster_renew_before": None,
-    "node_apply_mode": ("auto", "no-reboot", "staged", "try", "reboot"),
-    "node_etcd_timeout": None,
-    "node_reachable_timeout": None,
-    "node_reboot": ("allowed", "never"),
-    "node_renew_before": None,
-    "node_timeout": None,
-    "node_try_timeout": None,
-}
-# Known names with our prefixes that say nothing about a node's config.
-OTHER_VARIABLES = frozenset({"cluster_admin_dir", "cluster_records_dir", *RUN_VARIABLES, *_card_settings.VARIABLES})
-OUR_VARIABLES: frozenset[str] = CLUSTER_VARIABLES | NODE_VARIABLES | OTHER_VARIABLES | {"group_patches"}
-# Variables whose values no message shows.
-SECRET_KEYS = frozenset({"cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
-
-_SECRET_WORDS = ("auth", "key", "pass", "patch", "secret", "token")
-_PREFIXES = ("card_", "cluster_", "node_", "group_patch")
 _CLUSTER_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,61}[a-z0-9])?", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 # The card of a Pi; else the disk that gen config writes.
@@ -125,44 +85,41 @@ class Definition:
     warnings: tuple[Problem, ...]
 
 
-def is_ours(name: str) -> bool:
-    """Whether to hand this variable to ``check``: one that we know, or a misspelt one with our prefix."""
-    return name.startswith(_PREFIXES)
-
-
 def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -> Definition:
     """Checks the whole definition: raises DefinitionError with all problems, or returns it with its warnings.
 
-    ``hosts`` holds the variables of every host in the group ``talos``, and of the one with the card readers. Of other
-    hosts nothing is read.
+    ``hosts`` holds the variables of ``checked_hosts``, of which those are read that ``is_ours`` names; an
+    ``Unresolved`` one is told as a problem.
     """
     found = _Problems()
-    names = list(dict.fromkeys(groups.get(NODES_GROUP, ())))
+    names = _nodes(groups)
     _check_groups(names, groups, found)
-    variables = {name: _our(hosts.get(name, {})) for name in names}
+    variables = {name: _taken(name, hosts.get(name, {}), found) for name in checked_hosts(groups)}
     _check_names(names, groups, found)
+    for name, ours in variables.items():
+        _variables.check_known(ours, found.reporter(name))
     for name in names:
-        _check_known(variables[name], found.reporter(name))
-        _check_run(variables[name], found.reporter(name))
+        _variables.check_run(variables[name], found.reporter(name))
         _card_settings.check(variables[name], found.reporter(name))
-    _check_readers(hosts, variables, groups, found)
-    _check_identities(variables, found)
-    cluster = _common_cluster(variables, found)
+    of_nodes = {name: variables[name] for name in names}
+    _check_readers(image_writer(groups), variables, of_nodes, found)
+    cluster = _common_cluster(of_nodes, found)
     patches = PatchReader(read_file)
     members = _Memberships(groups)
     nodes = [
         _node(name, variables[name], _machine_type(name, members), cluster, members, patches, found) for name in names
     ]
-    _check_unique(nodes, found)
-    if any(problem.severity == "error" for problem in found.problems):
-        raise DefinitionError(found.problems)
-    return Definition(cluster, tuple(nodes), tuple(found.problems))
+    cards = {name: str(ours.get("card_identity") or "") for name, ours in of_nodes.items()}
+    _uniqueness.check(nodes, cards, found.reporter)
+    found.raise_errors()
+    return Definition(cluster, tuple(node for node, _settings in nodes), tuple(found.problems))
 
 
 def cluster_from_variables(variables: Variables) -> Cluster:
     """The cluster as one node's variables give it; raises DefinitionError."""
     found = _Problems()
-    cluster = _cluster(_our(variables), found.reporter(EVERY_NODE))
+    of_cluster = {name: variables[name] for name in variables if name in CLUSTER_VARIABLES}
+    cluster = _cluster(_taken(EVERY_NODE, of_cluster, found), found.reporter(EVERY_NODE))
     found.raise_errors()
     return cluster
 
@@ -170,15 +127,24 @@ def cluster_from_variables(variables: Variables) -> Cluster:
 def node_from_variables(name: str, variables: Variables, groups: Groups, read_file: ReadFile) -> Node:
     """One node by itself; raises DefinitionError. What concerns several nodes is left to ``check``."""
     found = _Problems()
-    ours = _our(variables)
+    ours = _taken(name, variables, found)
     members = _Memberships(groups)
     _check_machine_type(name, members, found)
     _check_names([name], groups, found)
-    _check_known(ours, found.reporter(name))
+    _variables.check_known(ours, found.reporter(name))
     cluster = _cluster(ours, found.reporter(EVERY_NODE))
-    node = _node(name, ours, _machine_type(name, members), cluster, members, PatchReader(read_file), found)
+    node, _settings = _node(name, ours, _machine_type(name, members), cluster, members, PatchReader(read_file), found)
     found.raise_errors()
     return node
+
+
+def checked_hosts(groups: Groups) -> list[str]:
+    """Whose variables ``check`` looks at: the nodes, the admin host, and the one with the card readers."""
+    return list(dict.fromkeys(filter(None, (*_nodes(groups), *groups.get(ADMIN_GROUP, ()), image_writer(groups)))))
+
+
+def _nodes(groups: Groups) -> list[str]:
+    return list(dict.fromkeys(groups.get(NODES_GROUP, ())))
 
 
 def image_writer(groups: Groups) -> str:
@@ -191,9 +157,19 @@ class _Problems:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._unresolved: set[tuple[str, str]] = set()
 
     def add(self, host: str, key: str, value: object, remedy: str, severity: Severity = "error") -> None:
-        self.problems.append(Problem(host, key, shown(value), remedy, severity))
+        if not self.is_unresolved(host, _variable(key)):
+            self.problems.append(Problem(host, shown_key(key), shown(value), remedy, severity))
+
+    def add_unresolved(self, host: str, name: str, value: Unresolved) -> None:
+        """What else is wrong with this variable follows from that."""
+        self.add(host, name, _visible(name, value.template), _UNRESOLVED.format(value.reason.rstrip(".")))
+        self._unresolved |= {(host, name), (EVERY_NODE, name)}
+
+    def is_unresolved(self, host: str, name: str) -> bool:
+        return (host, name) in self._unresolved
 
     def reporter(self, host: str, severity: Severity = "error") -> Report:
         def report(key: str, value: object, remedy: str) -> None:
@@ -207,19 +183,31 @@ class _Problems:
 
 
 def _visible(key: str, value: object) -> object:
-    variable = re.split(r"[.\[,]", key, maxsplit=1)[0]
+    variable = _variable(key)
     if variable not in SECRET_KEYS or value is None:
         return value
     # PatchReader shows names of files and nothing else.
     return value if variable != "node_registry_auth" and isinstance(value, str) and _is_file(value) else HIDDEN
 
 
+def _variable(key: str) -> str:
+    return re.split(r"[.\[,]", key, maxsplit=1)[0]
+
+
 def _is_file(value: str) -> bool:
     return re.fullmatch(r"[\w./ ~-]+\.(ya?ml|json)", value) is not None
 
 
-def _our(variables: Variables) -> dict[str, t.Any]:
-    return {name: _values.plain(variables[name]) for name in variables if name.startswith(_PREFIXES)}
+def _taken(host: str, variables: Variables, found: _Problems) -> dict[str, t.Any]:
+    """Our variables of a host as plain data, without those that could not be resolved: these are told here."""
+    taken = {}
+    for name in filter(is_ours, variables):
+        value = variables[name]
+        if isinstance(value, Unresolved):
+            found.add_unresolved(host, name, value)
+        else:
+            taken[name] = _values.plain(value)
+    return taken
 
 
 # --- groups and names
@@ -291,9 +279,10 @@ def _check_admin(groups: Groups, members: _Memberships, found: _Problems) -> Non
     if len(groups.get(IMAGE_WRITER_GROUP, ())) > 1:
         writers = list(groups[IMAGE_WRITER_GROUP])
         found.add(INVENTORY, IMAGE_WRITER_GROUP, writers, "put one host in this group, or none for the admin host")
-    for name in admin:
-        if name in members.nodes:
-            found.add(name, "groups", ADMIN_GROUP, "a Talos node runs no Ansible modules; choose another host")
+    for group in (ADMIN_GROUP, IMAGE_WRITER_GROUP):
+        for name in groups.get(group, ()):
+            if name in members.nodes:
+                found.add(name, "groups", group, "a Talos node runs no Ansible modules; choose another host")
 
 
 def _check_names(names: Sequence[str], groups: Groups, found: _Problems) -> None:
@@ -308,54 +297,17 @@ def _check_names(names: Sequence[str], groups: Groups, found: _Problems) -> None
             found.add(name, "name", name, "is a tag too; use letters, digits, '-', '_' and '.'")
 
 
-def _check_known(variables: Variables, report: Report) -> None:
-    for name, value in variables.items():
-        if name not in OUR_VARIABLES:
-            # It may be a misspelt secret one, and those are mappings and lists.
-            hidden = isinstance(value, (dict, list)) or any(word in name for word in _SECRET_WORDS)
-            report(name, HIDDEN if hidden else value, suggestion(name, OUR_VARIABLES))
-
-
-def _check_run(variables: Variables, report: Report) -> None:
-    for key in RUN_VARIABLES.keys() & variables.keys():
-        words, value = RUN_VARIABLES[key], variables[key]
-        if words is not None and value not in words:
-            report(key, value, f"choose one of {', '.join(words)}")
-        if words is None and not str(value).isdigit():
-            report(key, value, "must be a whole number")
-
-
-def _check_unique(nodes: Sequence[Node], found: _Problems) -> None:
-    for key, field in (("node_address", "address"), ("node_mac", "mac"), ("node_hostname", "hostname")):
-        first: dict[str, str] = {}
-        for node in nodes:
-            value = getattr(node, field).lower()
-            if value and value in first:
-                found.add(node.name, key, value, f"{first[value]} has the same; every node needs its own")
-            first.setdefault(value, node.name)
-
-
 def _check_readers(
-    hosts: Mapping[str, Variables], nodes: Mapping[str, Variables], groups: Groups, found: _Problems
+    writer: str, hosts: Mapping[str, Variables], nodes: Mapping[str, Variables], found: _Problems
 ) -> None:
     """They are looked for at one host: declared at the nodes alone, they would be for nobody."""
-    writer = image_writer(groups)
-    declared = _our(hosts.get(writer, {}))
+    declared = hosts.get(writer, {})
     _card_settings.check(declared, found.reporter(writer))
     if _card_settings.READERS not in declared:
         for name, variables in nodes.items():
             if variables.get(_card_settings.READERS):
                 remedy = f"the readers are at {writer or 'the host of the group image_writer'}; declare them there"
                 found.add(name, _card_settings.READERS, variables[_card_settings.READERS], remedy)
-
-
-def _check_identities(nodes: Mapping[str, Variables], found: _Problems) -> None:
-    first: dict[str, str] = {}
-    for name, variables in nodes.items():
-        identity = str(variables.get("card_identity") or "")
-        if identity and identity in first:
-            found.add(name, "card_identity", identity, f"{first[identity]} has the same; every node needs its own card")
-        first.setdefault(identity, name)
 
 
 # --- cluster
@@ -371,7 +323,7 @@ def _common_cluster(variables: Mapping[str, Variables], found: _Problems) -> Clu
     for name in names:
         for key in sorted(CLUSTER_VARIABLES | {"group_patches"}):
             value = variables[name].get(key)
-            if value != variables[first].get(key):
+            if value != variables[first].get(key) and not found.is_unresolved(EVERY_NODE, key):
                 visible = _visible(key, value)
                 found.add(
                     name,
@@ -449,11 +401,11 @@ def _node(
     members: _Memberships,
     patches: PatchReader,
     found: _Problems,
-) -> Node:
+) -> tuple[Node, _settings.Settings]:
     report = found.reporter(name)
     read = functools.partial(_read, variables, report)
     board = read("node_board", functools.partial(_values.choice, choices=tuple(BOARDS)), "generic")
-    address = _values.address(variables.get("node_address"), "node_address", report)
+    address = _values.node_address(variables.get("node_address"), "node_address", report)
     mac = read("node_mac", _values.mac, "")
     hostname = _read_hostname(name, variables, report)
     identity, _schematic = read_schematic(variables.get("node_schematic"), board, "node_schematic", report)
@@ -483,7 +435,8 @@ def _node(
         *_read_patches(name, variables, cluster, members, patches, report),
     )
     fingerprint = read("node_fingerprint", _values.fingerprint, "")
-    return Node(name, machine_type, address, mac, fingerprint, hostname, board, identity, image, texts)
+    node = Node(name, machine_type, address, mac, fingerprint, hostname, board, identity, image, texts)
+    return node, settings
 
 
 def _read(variables: Variables, report: Report, key: str, reader: Callable[..., str], default: str) -> str:
@@ -562,8 +515,9 @@ def _warn(
         )
     if variables.get("node_mac") is None:
         warn("node_mac", None, "without it nothing proves that a machine in maintenance is this node; add it")
-    static = [prefix.split("/")[0] for link in settings.links for prefix in _prefixes(link)]
-    leased = any(link.addressing.dhcp or any(vlan.addressing.dhcp for vlan in link.vlans) for link in settings.links)
+    addressings = [addressing for _key, addressing in _settings.addressings(settings.links)]
+    static = [prefix.split("/")[0] for addressing in addressings for prefix in addressing.addresses]
+    leased = any(addressing.dhcp for addressing in addressings)
     # A rehearsed node keeps its address in 127.0.0.0/8, whatever its config says.
     if static and not leased and _values.is_ip(address) and address not in static and not address.startswith("127."):
         warn(
@@ -580,9 +534,3 @@ def _warn(
                     "Kubernetes forbids a worker to label itself so, and then none of its labels is set; "
                     "use kubectl, or another domain",
                 )
-
-
-def _prefixes(link: _settings.Link) -> Iterable[str]:
-    yield from link.addressing.addresses
-    for vlan in link.vlans:
-        yield from vlan.addressing.addresses

@@ -100,7 +100,9 @@ def read_schematic(value: object, board: str, key: str, report: Report) -> tuple
         if not _ID.fullmatch(value):
             report(key, value, "give an ID of 64 hexadecimal digits, or a mapping with overlay and customization")
         elif "overlay" in BOARDS.get(board, {}) and value == schematic_id({}):
-            report(key, value, f"is the empty schematic, which has no firmware, so that {board} does not boot; remove it")
+            report(
+                key, value, f"is the empty schematic, which has no firmware, so that {board} does not boot; remove it"
+            )
         return value, None
     if value is not None and not isinstance(value, Mapping):
         report(key, value, "give a mapping with overlay and customization, or an ID of 64 hexadecimal digits")

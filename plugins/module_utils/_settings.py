@@ -13,9 +13,11 @@ variable are spelled as Talos spells them.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import re
 import typing as t
+from collections.abc import Iterable, Iterator, Sequence
 
 from . import _values, _yaml_text
 from ._problems import Report
@@ -78,12 +80,16 @@ class Vlan:
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A network device: ``name`` is its own, or an alias for what the CEL expression ``match`` finds."""
+    """A network device: ``name`` is its own, or an alias for what the CEL expression ``match`` finds.
+
+    ``mac`` is empty where the device is not selected by it.
+    """
 
     name: str
     match: str
     addressing: Addressing
     vlans: tuple[Vlan, ...] = ()
+    mac: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +191,14 @@ def _size(value: str) -> tuple[str, str, str]:
     return (found[1] or "==", found[2], found[3]) if found else ("==", "0", "MB")
 
 
+def addressings(links: Iterable[Link]) -> Iterator[tuple[str, Addressing]]:
+    """Of links and their VLANs, each with its key in ``node_network``."""
+    for index, link in enumerate(links):
+        yield f"node_network[{index}]", link.addressing
+        for place, vlan in enumerate(link.vlans):
+            yield f"node_network[{index}].vlans[{place}]", vlan.addressing
+
+
 def _link(link: Link) -> list[Document]:
     found = []
     if link.match:
@@ -236,6 +250,8 @@ def read_links(value: object, key: str, report: Report, node_mac: str) -> tuple[
         vlan_name(link.name, vlan.identifier) for link in links for vlan in link.vlans
     ]
     _report_twice(names, key, "the same name", report)
+    addresses = [prefix.split("/")[0] for _key, addressing in addressings(links) for prefix in addressing.addresses]
+    _report_twice(list(filter(None, addresses)), key, "the same address", report)
     return tuple(links)
 
 
@@ -246,34 +262,34 @@ def _report_twice(names: list[str], key: str, what: str, report: Report) -> None
 
 def _read_link(item: object, key: str, report: Report, node_mac: str, alias: str) -> Link:
     fields = _values.mapping(item, key, report, LINK_FIELDS)
-    name, match = _selected(fields, key, report, node_mac, alias)
+    name, match, mac = _selected(fields, key, report, node_mac, alias)
     vlans = tuple(
         _read_vlan(vlan, f"{key}.vlans[{index}]", report)
         for index, vlan in enumerate(_values.items(fields.get("vlans"), f"{key}.vlans", report))
     )
-    return Link(name, match, _read_addressing(fields, key, report, leads=bool(vlans)), vlans)
+    return Link(name, match, _read_addressing(fields, key, report, leads=bool(vlans)), vlans, mac)
 
 
-def _selected(fields: Document, key: str, report: Report, node_mac: str, alias: str) -> tuple[str, str]:
-    """The link's name and, unless it is the device's own, the CEL expression that finds the device."""
+def _selected(fields: Document, key: str, report: Report, node_mac: str, alias: str) -> tuple[str, str, str]:
+    """The link's name; unless it is the device's own, the CEL expression that finds the device; and its MAC address."""
     given = [name for name in ("mac", "driver", "name") if fields.get(name) is not None]
     if len(given) > 1:
         report(key, ", ".join(given), "select the link by one of mac, driver, name")
     if fields.get("name") is not None:
-        return _link_name(fields["name"], f"{key}.name", report), ""
+        return _link_name(fields["name"], f"{key}.name", report), "", ""
     if fields.get("alias") is not None:
         alias = _link_name(fields["alias"], f"{key}.alias", report)
     if fields.get("driver") is not None:
         driver = fields["driver"]
         if not isinstance(driver, str) or not _DRIVER.fullmatch(driver):
             report(f"{key}.driver", driver, "must be the name of a kernel driver, as bcmgenet")
-        return alias, f"link.driver == {json.dumps(str(driver))}"
+        return alias, f"link.driver == {json.dumps(str(driver))}", ""
     mac = node_mac
     if fields.get("mac") is not None:
         mac = _values.mac(fields["mac"], f"{key}.mac", report)
     elif not node_mac:
         report(key, None, "select the link by mac, driver or name, or set node_mac")
-    return alias, f'mac(link.permanent_addr) == "{mac}"'
+    return alias, f'mac(link.permanent_addr) == "{mac}"', mac
 
 
 def _link_name(value: object, key: str, report: Report) -> str:
@@ -311,8 +327,24 @@ def _read_addressing(fields: Document, key: str, report: Report, *, leads: bool)
     ]
     if fields.get("gateway") is not None:
         routes.insert(0, {"gateway": _values.ip(fields["gateway"], f"{key}.gateway", report)})
+    _check_gateways(addresses, routes, key, report, leased=dhcp)
     mtu = 0 if fields.get("mtu") is None else _values.integer(fields["mtu"], f"{key}.mtu", report, 68, 65535)
     return Addressing(dhcp, addresses, tuple(routes), mtu)
+
+
+def _check_gateways(
+    addresses: Sequence[str], routes: Sequence[Document], key: str, report: Report, *, leased: bool
+) -> None:
+    """A gateway is a neighbour: in the network of one of the link's addresses, or reached by a route without one."""
+    own = [ipaddress.ip_interface(each) for each in addresses if each]
+    direct = [each["destination"] for each in routes if each.get("destination") and "gateway" not in each]
+    near = [*(each.network for each in own), *map(ipaddress.ip_network, direct)]
+    for gateway in filter(None, (each.get("gateway") for each in routes)):
+        address = ipaddress.ip_address(gateway)
+        if any(address == each.ip for each in own):
+            report(f"{key}.gateway", gateway, "is the node's own address; name the router's")
+        elif own and not leased and not address.is_link_local and not any(address in each for each in near):
+            report(f"{key}.gateway", gateway, f"is in none of the link's networks ({', '.join(map(str, near))})")
 
 
 def _read_route(item: object, key: str, report: Report) -> Document:

@@ -150,7 +150,10 @@ def test_additions_are_merged_over_the_board() -> None:
         {"overlay": None},
         {"customization": None},
         {"overlay": {"image": None, "name": None, "options": None}},
-        {"overlay": {}, "customization": {"extraKernelArgs": None, "secureboot": {"includeWellKnownCertificates": None}}},
+        {
+            "overlay": {},
+            "customization": {"extraKernelArgs": None, "secureboot": {"includeWellKnownCertificates": None}},
+        },
     ],
 )
 @pytest.mark.parametrize("board", ["rpi_4", "rpi_5"])

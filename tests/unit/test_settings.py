@@ -250,6 +250,22 @@ def test_vlans() -> None:
         ([{"dhcp": False}], "node_network[0].addresses", "without dhcp"),
         ([{"dhcp": "maybe"}], "node_network[0].dhcp", "true or false"),
         ([{"addresses": ["10.9.0.17"]}], "node_network[0].addresses[0]", "prefix length"),
+        ([{"addresses": ["10.9.0.0/24"]}], "node_network[0].addresses[0]", "single host of 10.9.0.0/24"),
+        ([{"addresses": ["10.9.0.255/24"]}], "node_network[0].addresses[0]", "single host"),
+        ([{"addresses": ["224.0.0.5/24"]}], "node_network[0].addresses[0]", "single host"),
+        ([{"addresses": ["0.0.0.0/0"]}], "node_network[0].addresses[0]", "single host"),
+        ([{"addresses": ["10.9.0.17/24", "10.9.0.17/16"]}], "node_network", "the same address"),
+        (
+            [{"addresses": ["10.9.0.17/24"], "gateway": "10.8.0.1"}],
+            "node_network[0].gateway",
+            "is in none of the link's networks (10.9.0.0/24)",
+        ),
+        ([{"addresses": ["10.9.0.17/24"], "gateway": "10.9.0.17"}], "node_network[0].gateway", "own address"),
+        (
+            [{"addresses": ["10.9.0.17/24"], "routes": [{"destination": "10.1.0.0/16", "gateway": "10.2.0.1"}]}],
+            "node_network[0].gateway",
+            "is in none",
+        ),
         ([{"addresses": ["10.9.0.17/33"]}], "node_network[0].addresses[0]", "prefix length"),
         ([{"gateway": "router"}], "node_network[0].gateway", "IP address"),
         ([{"routes": [{"destination": "10.0.0.1/8"}]}], "node_network[0].routes[0].destination", "host bits"),
@@ -262,6 +278,20 @@ def test_network_refused(network: object, key: str, remedy: str) -> None:
     found = remedies(node_network=network)
     assert list(found) == [key]
     assert remedy in found[key]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"addresses": ["10.9.0.17/31"], "gateway": "10.9.0.16"},
+        {"addresses": ["fd00::17/64"], "gateway": "fe80::1"},
+        {"addresses": ["10.9.0.17/32"], "gateway": "10.1.0.1", "routes": [{"destination": "10.1.0.1/32"}]},
+        {"dhcp": True, "addresses": ["10.9.0.17/24"], "gateway": "10.1.0.1"},
+        {"gateway": "10.1.0.1"},
+    ],
+)
+def test_a_gateway_that_is_a_neighbour(link: dict[str, t.Any]) -> None:
+    assert node(node_network=[link])
 
 
 def test_resolvers_and_time() -> None:
