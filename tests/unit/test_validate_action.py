@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import types
 import typing as t
 from pathlib import Path
@@ -26,6 +29,7 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 SECRET = "kept-encrypted-7vB2-" + "which-is-longer-than-what-a-problem-shows-of-a-value " * 3
 
 KEY = b"of this run"
+ROOT = Path(__file__).resolve().parents[2]
 
 INVENTORY: dict[str, t.Any] = {
     "admin": {"hosts": {"console": {}}},
@@ -165,3 +169,18 @@ def test_what_is_encrypted_is_not_shown_by_another_module(site: Site) -> None:
         action.run(task_vars=site.variables)
     assert "w2: node_board is <hidden>: choose one of" in str(error.value)
     assert "w2: node_labels is <hidden>: cannot be resolved" in str(error.value)
+
+
+def test_a_host_that_is_pasted_twice_is_refused(tmp_path: Path) -> None:
+    """Ansible itself takes the last one, with a warning: a node would vanish."""
+    hosts = tmp_path / "hosts.yml"
+    hosts.write_text("talos:\n  hosts:\n    w2: {rack: 1}\n    w2: {rack: 2}\n")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-inventory"), "-i", hosts, "--list"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Found duplicate mapping key 'w2'" in done.stderr
