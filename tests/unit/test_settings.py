@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from ansible_collections.homelab.talos.plugins.module_utils import _definition, _yaml_text
+from rehearsal.standin import talosctl as standin
+from rehearsal.standin.release import Release
+from rehearsal.standin.secrets_bundle import new_bundle
 
 MAC = "02:00:5e:10:00:07"
 CLUSTER = {
@@ -413,13 +416,16 @@ def test_values_come_back() -> None:
         _yaml_text.write({"a": object()})
 
 
-# --- the real talosctl, where there is one
+# --- talosctl: the real one where there is one, else the stand-in
+
+
+STANDIN = "stand-in"
 
 
 def talosctl() -> list[str]:
-    """Real binaries: those that TALOSCTL names (separated by colons), else the one on the PATH."""
+    """Real binaries: those that TALOSCTL names (separated by colons), else the one on the PATH, else the stand-in."""
     named = [path for path in os.environ.get("TALOSCTL", "").split(":") if path]
-    return named or [path for path in [shutil.which("talosctl")] if path]
+    return named or [shutil.which("talosctl") or STANDIN]
 
 
 EVERYTHING = {
@@ -440,27 +446,45 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.skipif(not talosctl(), reason="no real talosctl: set TALOSCTL to its path")
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("secrets") / "secrets.yaml"
+    path.write_text(yaml.safe_dump(new_bundle(Release("v1.14.2", (1, 14)))))
+    return str(path)
+
+
 @pytest.mark.parametrize("variables", [{}, EVERYTHING], ids=["least", "everything"])
 @pytest.mark.parametrize("machine", ["controlplane", "worker"])
 @pytest.mark.parametrize("contract", ["1.13", "1.14"])
 @pytest.mark.parametrize("binary", talosctl())
 def test_talosctl_takes_the_settings(
-    tmp_path: pathlib.Path, binary: str, contract: str, machine: str, variables: dict[str, t.Any]
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    secrets: str,
+    binary: str,
+    contract: str,
+    machine: str,
+    variables: dict[str, t.Any],
 ) -> None:
-    version = subprocess.run([binary, "version", "--client", "--short"], capture_output=True, text=True, check=True)
-    if contract == "1.14" and "v1.13" in version.stdout:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        if binary == STANDIN:
+            code = standin.main(arguments)
+        else:
+            code = subprocess.run([binary, *arguments], timeout=60, check=False).returncode
+        said = capfd.readouterr()
+        assert code == 0, said
+        return said.out
+
+    if contract == "1.14" and "v1.13" in run("version", "--client", "--short"):
         pytest.skip("a talosctl does not know the contracts after it")
     made = node("c1" if machine == "controlplane" else "n7", **{**variables, "cluster_contract": contract})
     (tmp_path / "patch.yaml").write_text(made.patches[0])
-
-    def run(*arguments: str) -> None:
-        done = subprocess.run([binary, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr + done.stdout
-
     run(
         *("gen", "config", "lab", "https://10.9.0.10:6443", "--talos-version", f"v{contract}", "-t", machine),
-        *("-o", "out.yaml", "--config-patch", "@patch.yaml"),
+        *("-o", "out.yaml", "--config-patch", "@patch.yaml", "--with-secrets", secrets),
     )
     run("validate", "-c", "out.yaml", "-m", "metal", "--strict")
     assert f"hostname: {made.hostname}" in (tmp_path / "out.yaml").read_text()
