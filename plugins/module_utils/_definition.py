@@ -422,11 +422,16 @@ def _node(
         ),
         labels=_read_labels(variables, board, report),
         taints=_settings.read_taints(variables.get("node_taints"), "node_taints", report),
+        annotations=_settings.read_annotations(variables.get("node_annotations"), "node_annotations", report),
         cert_sans=_read_cert_sans(variables, address, report),
         links=_settings.read_links(variables.get("node_network"), "node_network", report, mac),
         nameservers=_values.each(_values.ip, variables.get("node_nameservers"), "node_nameservers", report),
+        search_domains=_values.each(
+            _values.dns_name, variables.get("node_search_domains"), "node_search_domains", report
+        ),
         ntp_servers=_values.each(_values.address, variables.get("node_ntp_servers"), "node_ntp_servers", report),
         mirrors=_settings.read_mirrors(variables.get("node_registry_mirrors"), "node_registry_mirrors", report),
+        tls=_settings.read_tls(variables.get("node_registry_tls"), "node_registry_tls", report),
         auth=_settings.read_auth(variables.get("node_registry_auth"), "node_registry_auth", report),
     )
     _warn(name, variables, machine_type, address, settings, found)

@@ -20,7 +20,7 @@ import typing as t
 from collections.abc import Iterable, Iterator, Sequence
 
 from . import _values, _yaml_text
-from ._problems import Report
+from ._problems import HIDDEN, Report
 
 Document = dict[str, t.Any]
 
@@ -57,6 +57,7 @@ VLAN_FIELDS = ("id", "dhcp", "addresses", "gateway", "routes", "mtu")
 ROUTE_FIELDS = ("destination", "gateway", "metric")
 MIRROR_FIELDS = ("endpoints", "skipFallback")
 ENDPOINT_FIELDS = ("url", "overridePath")
+TLS_FIELDS = ("ca", "insecureSkipVerify")
 AUTH_FIELDS = ("username", "password", "auth", "identityToken")
 
 
@@ -101,11 +102,14 @@ class Settings:
     install_disk: str | Document
     labels: dict[str, str]
     taints: dict[str, str]
+    annotations: dict[str, str]
     cert_sans: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
     nameservers: tuple[str, ...] = ()
+    search_domains: tuple[str, ...] = ()
     ntp_servers: tuple[str, ...] = ()
     mirrors: tuple[Document, ...] = ()
+    tls: tuple[Document, ...] = ()
     auth: tuple[Document, ...] = ()
 
 
@@ -127,17 +131,27 @@ def documents(settings: Settings, contract: str) -> list[Document]:
         found += _documents_1_14(settings)
     for link in settings.links:
         found += _link(link)
-    if settings.nameservers:
-        found.append(_document("ResolverConfig", nameservers=[{"address": ip} for ip in settings.nameservers]))
+    if settings.nameservers or settings.search_domains:
+        found.append(_document("ResolverConfig", **_resolvers(settings)))
     if settings.ntp_servers:
         found.append(_document("TimeSyncConfig", ntp={"servers": list(settings.ntp_servers)}))
     found += settings.mirrors
+    found += settings.tls
     found += settings.auth
     return found
 
 
 def _document(kind: str, **fields: t.Any) -> Document:
     return {"apiVersion": "v1alpha1", "kind": kind, **fields}
+
+
+def _resolvers(settings: Settings) -> Document:
+    found: Document = {}
+    if settings.nameservers:
+        found["nameservers"] = [{"address": ip} for ip in settings.nameservers]
+    if settings.search_domains:
+        found["searchDomains"] = {"domains": list(settings.search_domains)}
+    return found
 
 
 def _machine(settings: Settings) -> Document:
@@ -154,6 +168,8 @@ def _machine_1_13(settings: Settings) -> Document:
         machine["nodeLabels"] = settings.labels
     if settings.taints:
         machine["nodeTaints"] = settings.taints
+    if settings.annotations:
+        machine["nodeAnnotations"] = settings.annotations
     return machine
 
 
@@ -164,7 +180,7 @@ def _documents_1_14(settings: Settings) -> list[Document]:
         "provisioning": {"diskSelector": {"match": disk_expression(settings.install_disk)}},
     }
     found = [_document("UnattendedInstallConfig", **install)]
-    kubernetes = {"labels": settings.labels, "taints": settings.taints}
+    kubernetes = {"labels": settings.labels, "taints": settings.taints, "annotations": settings.annotations}
     if any(kubernetes.values()):
         found.append(_document("KubeNodeConfig", **{name: value for name, value in kubernetes.items() if value}))
     return found
@@ -374,6 +390,16 @@ def read_labels(value: object, key: str, report: Report) -> dict[str, str]:
     return labels
 
 
+def read_annotations(value: object, key: str, report: Report) -> dict[str, str]:
+    """``node_annotations``: a mapping of names and texts."""
+    annotations = {}
+    for name, item in _values.mapping(value, key, report).items():
+        where = f"{key}[{name}]"
+        _values.label_key(name, where, item, report)
+        annotations[name] = "" if item == "" else _values.text(item, where, report)
+    return annotations
+
+
 def read_taints(value: object, key: str, report: Report) -> dict[str, str]:
     """``node_taints`` as Talos spells them: name to ``value:Effect`` or ``Effect``."""
     taints = {}
@@ -442,6 +468,33 @@ def _read_mirror_endpoint(item: object, key: str, report: Report) -> Document:
     if fields.get("overridePath") is not None:
         endpoint["overridePath"] = _values.boolean(fields["overridePath"], f"{key}.overridePath", report)
     return endpoint
+
+
+def read_tls(value: object, key: str, report: Report) -> tuple[Document, ...]:
+    """``node_registry_tls``: registry to the ``ca`` that its certificate is of, or to ``insecureSkipVerify``."""
+    found = []
+    for name, item in _values.mapping(value, key, report).items():
+        where = f"{key}[{name}]"
+        _values.registry(name, where, report)
+        fields = _values.mapping(item, where, report, TLS_FIELDS)
+        document = _document("RegistryTLSConfig", name=name)
+        if fields.get("ca") is not None:
+            document["ca"] = _read_ca(fields["ca"], f"{where}.ca", report)
+        if fields.get("insecureSkipVerify") is not None:
+            skip = _values.boolean(fields["insecureSkipVerify"], f"{where}.insecureSkipVerify", report)
+            document["insecureSkipVerify"] = skip
+        if not document.keys() & set(TLS_FIELDS):
+            report(where, item, "give ca or insecureSkipVerify")
+        found.append(document)
+    return tuple(found)
+
+
+def _read_ca(value: object, key: str, report: Report) -> str:
+    if isinstance(value, str) and value.startswith("-----BEGIN CERTIFICATE-----"):
+        return value
+    # It may be the private key.
+    report(key, HIDDEN, "must be the text of a certificate: -----BEGIN CERTIFICATE----- and so on")
+    return ""
 
 
 def read_auth(value: object, key: str, report: Report) -> tuple[Document, ...]:

@@ -27,6 +27,7 @@ CLUSTER_VARIABLES = frozenset(
 NODE_VARIABLES = frozenset(
     {
         "node_address",
+        "node_annotations",
         "node_board",
         "node_cert_sans",
         "node_fingerprint",
@@ -42,7 +43,9 @@ NODE_VARIABLES = frozenset(
         "node_rack",
         "node_registry_auth",
         "node_registry_mirrors",
+        "node_registry_tls",
         "node_schematic",
+        "node_search_domains",
         "node_taints",
         "node_uplink",
     }

@@ -307,6 +307,11 @@ def test_resolvers_and_time() -> None:
     assert "node_ntp_servers[0]" in remedies(node_ntp_servers=["https://ntp.lan"])
 
 
+def test_search_domains() -> None:
+    assert of_kind("ResolverConfig", node_search_domains=["lan"]) == [{"searchDomains": {"domains": ["lan"]}}]
+    assert "node_search_domains[0]" in remedies(node_search_domains=["https://lan"])
+
+
 # --- registries
 
 
@@ -322,6 +327,21 @@ def test_registry_mirrors() -> None:
     assert "must start with https://" in str(remedies(node_registry_mirrors={"docker.io": ["mirror.lan"]}))
     assert "at least one" in str(remedies(node_registry_mirrors={"docker.io": []}))
     assert "did you mean skipFallback?" in str(remedies(node_registry_mirrors={"a.io": {"skip_fallback": True}}))
+
+
+def test_registry_tls() -> None:
+    tls = {"mirror.lan:5000": {"ca": CA}, "any.lan": {"insecureSkipVerify": True}}
+    assert of_kind("RegistryTLSConfig", node_registry_tls=tls) == [
+        {"name": "mirror.lan:5000", "ca": CA},
+        {"name": "any.lan", "insecureSkipVerify": True},
+    ]
+    with pytest.raises(_definition.DefinitionError) as error:
+        node(node_registry_tls={"a.lan": {"ca": "-----BEGIN PRIVATE KEY-----\nhunter2"}, "b.lan": {}})
+    assert "hunter2" not in str(error.value)
+    assert [problem.key for problem in error.value.problems] == [
+        "node_registry_tls[a.lan].ca",
+        "node_registry_tls[b.lan]",
+    ]
 
 
 def test_registry_auth() -> None:
@@ -362,6 +382,14 @@ def test_labels_refused() -> None:
     }
     assert "quotes" in found["node_labels[g]"]
     assert "node_rack" in found["node_labels[homelab.talos/rack]"]
+
+
+def test_annotations() -> None:
+    annotations = {"a.b/c": "any: text", "n": 5, "empty": ""}
+    made = {"a.b/c": "any: text", "n": "5", "empty": ""}
+    assert of_kind("KubeNodeConfig", node_annotations=annotations)[0]["annotations"] == made
+    assert documents(cluster_contract="1.13", node_annotations=annotations)[0]["machine"]["nodeAnnotations"] == made
+    assert set(remedies(node_annotations={"a b": "c", "d": True})) == {"node_annotations[a b]", "node_annotations[d]"}
 
 
 def test_numbers_are_labels_too() -> None:
@@ -428,12 +456,16 @@ def talosctl() -> list[str]:
     return named or [shutil.which("talosctl") or STANDIN]
 
 
+CA = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n"
 EVERYTHING = {
     "node_address": "n7.lan",
     "node_rack": "4u",
     "node_uplink": "switch",
     "node_labels": {"a.b/c": "on", "n": 5},
     "node_taints": {"dedicated": "db:NoSchedule", "gone": "NoExecute"},
+    "node_annotations": {"a.b/c": "any: text", "n": 5, "empty": ""},
+    "node_search_domains": ["lan", "fritz.box"],
+    "node_registry_tls": {"mirror.lan:5000": {"ca": CA}, "any.lan": {"insecureSkipVerify": True}},
     "node_nameservers": ["10.9.0.1", "fd00::1"],
     "node_ntp_servers": ["ntp.lan", "10.9.0.1"],
     "node_registry_mirrors": {"docker.io": ["https://mirror.lan:5000"], "*": {"endpoints": ["http://any.lan"]}},
