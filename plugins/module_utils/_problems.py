@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 HIDDEN = "<hidden>"
 NOT_SET = "(not set)"
+# The host of what concerns the cluster.
+EVERY_NODE = "all nodes"
 # Variables whose values no message shows.
 SECRET_KEYS = frozenset({"cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
 
@@ -23,6 +25,7 @@ _PREFIX: dict[Severity, str] = {"error": "", "warning": "warning: "}
 # Takes a key, its value and the remedy. A key may lead into its value: node_network[0].mac.
 Report = Callable[[str, object, str], None]
 
+_UNRESOLVED = "cannot be resolved ({}); correct the template, or run with the vault password"
 _VALUE_MAX = 80
 # user:password@ of a URL or address; a password may hold whatever stands before the last @.
 _CREDENTIALS = re.compile(r".*@", re.DOTALL)
@@ -64,6 +67,52 @@ class DefinitionError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(lines(self.problems))
+
+
+class Problems:
+    """Collects problems; what a secret variable holds is hidden here, whoever reports it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._unresolved: set[tuple[str, str]] = set()
+
+    def add(self, host: str, key: str, value: object, remedy: str, severity: Severity = "error") -> None:
+        if not self.is_unresolved(host, _variable(key)):
+            self.problems.append(Problem(host, shown_key(key), shown(value), remedy, severity))
+
+    def add_unresolved(self, host: str, name: str, value: Unresolved) -> None:
+        """What else is wrong with this variable follows from that."""
+        self.add(host, name, _visible(name, value.template), _UNRESOLVED.format(value.reason.rstrip(".")))
+        self._unresolved |= {(host, name), (EVERY_NODE, name)}
+
+    def is_unresolved(self, host: str, name: str) -> bool:
+        return (host, name) in self._unresolved
+
+    def reporter(self, host: str, severity: Severity = "error") -> Report:
+        def report(key: str, value: object, remedy: str) -> None:
+            self.add(host, key, _visible(key, value), remedy, severity)
+
+        return report
+
+    def raise_errors(self) -> None:
+        if any(problem.severity == "error" for problem in self.problems):
+            raise DefinitionError(self.problems)
+
+
+def _visible(key: str, value: object) -> object:
+    variable = _variable(key)
+    if variable not in SECRET_KEYS or value is None:
+        return value
+    # PatchReader shows names of files and nothing else.
+    return value if variable != "node_registry_auth" and isinstance(value, str) and _is_file(value) else HIDDEN
+
+
+def _variable(key: str) -> str:
+    return re.split(r"[.\[,]", key, maxsplit=1)[0]
+
+
+def _is_file(value: str) -> bool:
+    return re.fullmatch(r"[\w./ ~-]+\.(ya?ml|json)", value) is not None
 
 
 def lines(problems: Iterable[Problem]) -> list[str]:
