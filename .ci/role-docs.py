@@ -1,3 +1,6 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the options of each role into its README, from its argument specs: `make docs`.
 
 A role takes part when its README holds the two markers. With --check nothing is written, and the exit code says whether

@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.homelab.talos.plugins.module_utils._card_plan import CardProblem, NodeCard
 from ansible_collections.homelab.talos.plugins.module_utils._card_settings import read_size
 from ansible_collections.homelab.talos.plugins.module_utils._image_factory import FORMATS, declared, version_of
-from ansible_collections.homelab.talos.plugins.module_utils._problems import shown
+from ansible_collections.homelab.talos.plugins.module_utils._problems import Problem, shown
 from ansible_collections.homelab.talos.plugins.module_utils._values import plain
 from ansible_collections.homelab.talos.plugins.module_utils._versions import DEFAULT_TALOS
 from ansible_collections.homelab.talos.plugins.plugin_utils._card_action import TERMINAL, CardAction
@@ -24,7 +24,7 @@ class ActionModule(CardAction):
 
     def _node_card(self, host: str) -> NodeCard:
         def report(key: str, value: object, remedy: str) -> None:
-            raise CardProblem(f"{host}: {key} is {shown(value)}: {remedy}")
+            raise CardProblem(str(Problem(host, key, shown(value), remedy)))
 
         schematic, _whole = declared(plain(self.variable("node_schematic", host)), self._text("node_board", host))
         size = self.variable("card_size", host)

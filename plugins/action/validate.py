@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleActionFail
-
 from ansible_collections.homelab.talos.plugins.module_utils import _definition as definition
 from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action import ClusterAction, display
+
+_FAILED = "The inventory cannot be used as it is:\n{}\nNothing was touched."
 
 
 class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
-        names = [*self.groups.get("talos", []), definition.image_writer(self.groups)]
-        hosts = {host: self.variables(host) for host in names if host}
-        try:
-            found = definition.check(hosts, self.groups, self.read_file)
-        except definition.DefinitionError as error:
-            raise AnsibleActionFail(f"The inventory cannot be used as it is:\n{error}\nNothing was touched.") from None
-        for warning in found.warnings:
+        hosts = {host: self.variables(host) for host in definition.checked_hosts(self.groups)}
+        found = self.or_fail(lambda: definition.check(hosts, self.groups, self.read_file), _FAILED)
+        for warning in self.without_secrets(found.warnings) if found.warnings else ():
             display.warning(str(warning))
         return {"changed": False, "nodes": len(found.nodes)}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ._download import Fetcher, Network, WrongContent
 from ._errors import TalosError
-from ._problems import shown
+from ._problems import brief, shown
 from ._schematic import BOARDS, Schematic, canonical, read_schematic, schematic_id
 from ._versions import parse
 
@@ -51,7 +51,7 @@ def declared(value: object, board: str) -> tuple[str, Schematic | None]:
     """ID and schematic; None where only the ID is declared. Raises BadSchematic with all that is wrong."""
     wrong: list[str] = []
     identity, schematic = read_schematic(
-        value, board, "schematic", lambda key, found, remedy: wrong.append(f"{key} is {shown(found)}: {remedy}")
+        value, board, "schematic", lambda key, found, remedy: wrong.append(f"{key} is {brief(shown(found))}: {remedy}")
     )
     if wrong:
         raise BadSchematic("; ".join(wrong))

@@ -150,3 +150,5 @@ def _v1alpha1_problems(document: Mapping[str, t.Any]) -> Iterable[str]:
             yield f"is not a Talos document: {name} is {suggestion(key, V1ALPHA1_KEYS)}"
         elif key in ("machine", "cluster") and not isinstance(item, Mapping):
             yield f"{name} must be a mapping"
+        elif key == "machine" and "type" in item:
+            yield "machine.type comes from the groups controlplanes and workers; remove it"

@@ -99,6 +99,10 @@ def read_schematic(value: object, board: str, key: str, report: Report) -> tuple
     if isinstance(value, str):
         if not _ID.fullmatch(value):
             report(key, value, "give an ID of 64 hexadecimal digits, or a mapping with overlay and customization")
+        elif "overlay" in BOARDS.get(board, {}) and value == schematic_id({}):
+            report(
+                key, value, f"is the empty schematic, which has no firmware, so that {board} does not boot; remove it"
+            )
         return value, None
     if value is not None and not isinstance(value, Mapping):
         report(key, value, "give a mapping with overlay and customization, or an ID of 64 hexadecimal digits")
@@ -139,10 +143,13 @@ def _read_once(board: str, addition: str) -> tuple[str, Schematic, tuple[tuple[s
 
 
 def _merged(base: Mapping[str, t.Any], addition: Mapping[str, t.Any]) -> Schematic:
+    """A key with nothing behind it adds nothing: the board's overlay stays."""
     merged = dict(base)
     for key, value in addition.items():
-        below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            merged[key] = _merged(merged.get(key) or {}, value)
+        elif value is not None:
+            merged[key] = value
     return merged
 
 

@@ -13,12 +13,14 @@ variable are spelled as Talos spells them.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import re
 import typing as t
+from collections.abc import Iterable, Iterator, Sequence
 
 from . import _values, _yaml_text
-from ._problems import Report
+from ._problems import HIDDEN, Report
 
 Document = dict[str, t.Any]
 
@@ -55,6 +57,7 @@ VLAN_FIELDS = ("id", "dhcp", "addresses", "gateway", "routes", "mtu")
 ROUTE_FIELDS = ("destination", "gateway", "metric")
 MIRROR_FIELDS = ("endpoints", "skipFallback")
 ENDPOINT_FIELDS = ("url", "overridePath")
+TLS_FIELDS = ("ca", "insecureSkipVerify")
 AUTH_FIELDS = ("username", "password", "auth", "identityToken")
 
 
@@ -78,12 +81,16 @@ class Vlan:
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A network device: ``name`` is its own, or an alias for what the CEL expression ``match`` finds."""
+    """A network device: ``name`` is its own, or an alias for what the CEL expression ``match`` finds.
+
+    ``mac`` is empty where the device is not selected by it.
+    """
 
     name: str
     match: str
     addressing: Addressing
     vlans: tuple[Vlan, ...] = ()
+    mac: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +102,14 @@ class Settings:
     install_disk: str | Document
     labels: dict[str, str]
     taints: dict[str, str]
+    annotations: dict[str, str]
     cert_sans: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
     nameservers: tuple[str, ...] = ()
+    search_domains: tuple[str, ...] = ()
     ntp_servers: tuple[str, ...] = ()
     mirrors: tuple[Document, ...] = ()
+    tls: tuple[Document, ...] = ()
     auth: tuple[Document, ...] = ()
 
 
@@ -121,17 +131,27 @@ def documents(settings: Settings, contract: str) -> list[Document]:
         found += _documents_1_14(settings)
     for link in settings.links:
         found += _link(link)
-    if settings.nameservers:
-        found.append(_document("ResolverConfig", nameservers=[{"address": ip} for ip in settings.nameservers]))
+    if settings.nameservers or settings.search_domains:
+        found.append(_document("ResolverConfig", **_resolvers(settings)))
     if settings.ntp_servers:
         found.append(_document("TimeSyncConfig", ntp={"servers": list(settings.ntp_servers)}))
     found += settings.mirrors
+    found += settings.tls
     found += settings.auth
     return found
 
 
 def _document(kind: str, **fields: t.Any) -> Document:
     return {"apiVersion": "v1alpha1", "kind": kind, **fields}
+
+
+def _resolvers(settings: Settings) -> Document:
+    found: Document = {}
+    if settings.nameservers:
+        found["nameservers"] = [{"address": ip} for ip in settings.nameservers]
+    if settings.search_domains:
+        found["searchDomains"] = {"domains": list(settings.search_domains)}
+    return found
 
 
 def _machine(settings: Settings) -> Document:
@@ -148,6 +168,8 @@ def _machine_1_13(settings: Settings) -> Document:
         machine["nodeLabels"] = settings.labels
     if settings.taints:
         machine["nodeTaints"] = settings.taints
+    if settings.annotations:
+        machine["nodeAnnotations"] = settings.annotations
     return machine
 
 
@@ -158,7 +180,7 @@ def _documents_1_14(settings: Settings) -> list[Document]:
         "provisioning": {"diskSelector": {"match": disk_expression(settings.install_disk)}},
     }
     found = [_document("UnattendedInstallConfig", **install)]
-    kubernetes = {"labels": settings.labels, "taints": settings.taints}
+    kubernetes = {"labels": settings.labels, "taints": settings.taints, "annotations": settings.annotations}
     if any(kubernetes.values()):
         found.append(_document("KubeNodeConfig", **{name: value for name, value in kubernetes.items() if value}))
     return found
@@ -183,6 +205,14 @@ def disk_expression(disk: str | Document) -> str:
 def _size(value: str) -> tuple[str, str, str]:
     found = _SIZE.fullmatch(value)
     return (found[1] or "==", found[2], found[3]) if found else ("==", "0", "MB")
+
+
+def addressings(links: Iterable[Link]) -> Iterator[tuple[str, Addressing]]:
+    """Of links and their VLANs, each with its key in ``node_network``."""
+    for index, link in enumerate(links):
+        yield f"node_network[{index}]", link.addressing
+        for place, vlan in enumerate(link.vlans):
+            yield f"node_network[{index}].vlans[{place}]", vlan.addressing
 
 
 def _link(link: Link) -> list[Document]:
@@ -236,6 +266,8 @@ def read_links(value: object, key: str, report: Report, node_mac: str) -> tuple[
         vlan_name(link.name, vlan.identifier) for link in links for vlan in link.vlans
     ]
     _report_twice(names, key, "the same name", report)
+    addresses = [prefix.split("/")[0] for _key, addressing in addressings(links) for prefix in addressing.addresses]
+    _report_twice(list(filter(None, addresses)), key, "the same address", report)
     return tuple(links)
 
 
@@ -246,34 +278,34 @@ def _report_twice(names: list[str], key: str, what: str, report: Report) -> None
 
 def _read_link(item: object, key: str, report: Report, node_mac: str, alias: str) -> Link:
     fields = _values.mapping(item, key, report, LINK_FIELDS)
-    name, match = _selected(fields, key, report, node_mac, alias)
+    name, match, mac = _selected(fields, key, report, node_mac, alias)
     vlans = tuple(
         _read_vlan(vlan, f"{key}.vlans[{index}]", report)
         for index, vlan in enumerate(_values.items(fields.get("vlans"), f"{key}.vlans", report))
     )
-    return Link(name, match, _read_addressing(fields, key, report, leads=bool(vlans)), vlans)
+    return Link(name, match, _read_addressing(fields, key, report, leads=bool(vlans)), vlans, mac)
 
 
-def _selected(fields: Document, key: str, report: Report, node_mac: str, alias: str) -> tuple[str, str]:
-    """The link's name and, unless it is the device's own, the CEL expression that finds the device."""
+def _selected(fields: Document, key: str, report: Report, node_mac: str, alias: str) -> tuple[str, str, str]:
+    """The link's name; unless it is the device's own, the CEL expression that finds the device; and its MAC address."""
     given = [name for name in ("mac", "driver", "name") if fields.get(name) is not None]
     if len(given) > 1:
         report(key, ", ".join(given), "select the link by one of mac, driver, name")
     if fields.get("name") is not None:
-        return _link_name(fields["name"], f"{key}.name", report), ""
+        return _link_name(fields["name"], f"{key}.name", report), "", ""
     if fields.get("alias") is not None:
         alias = _link_name(fields["alias"], f"{key}.alias", report)
     if fields.get("driver") is not None:
         driver = fields["driver"]
         if not isinstance(driver, str) or not _DRIVER.fullmatch(driver):
             report(f"{key}.driver", driver, "must be the name of a kernel driver, as bcmgenet")
-        return alias, f"link.driver == {json.dumps(str(driver))}"
+        return alias, f"link.driver == {json.dumps(str(driver))}", ""
     mac = node_mac
     if fields.get("mac") is not None:
         mac = _values.mac(fields["mac"], f"{key}.mac", report)
     elif not node_mac:
         report(key, None, "select the link by mac, driver or name, or set node_mac")
-    return alias, f'mac(link.permanent_addr) == "{mac}"'
+    return alias, f'mac(link.permanent_addr) == "{mac}"', mac
 
 
 def _link_name(value: object, key: str, report: Report) -> str:
@@ -311,8 +343,24 @@ def _read_addressing(fields: Document, key: str, report: Report, *, leads: bool)
     ]
     if fields.get("gateway") is not None:
         routes.insert(0, {"gateway": _values.ip(fields["gateway"], f"{key}.gateway", report)})
+    _check_gateways(addresses, routes, key, report, leased=dhcp)
     mtu = 0 if fields.get("mtu") is None else _values.integer(fields["mtu"], f"{key}.mtu", report, 68, 65535)
     return Addressing(dhcp, addresses, tuple(routes), mtu)
+
+
+def _check_gateways(
+    addresses: Sequence[str], routes: Sequence[Document], key: str, report: Report, *, leased: bool
+) -> None:
+    """A gateway is a neighbour: in the network of one of the link's addresses, or reached by a route without one."""
+    own = [ipaddress.ip_interface(each) for each in addresses if each]
+    direct = [each["destination"] for each in routes if each.get("destination") and "gateway" not in each]
+    near = [*(each.network for each in own), *map(ipaddress.ip_network, direct)]
+    for gateway in filter(None, (each.get("gateway") for each in routes)):
+        address = ipaddress.ip_address(gateway)
+        if any(address == each.ip for each in own):
+            report(f"{key}.gateway", gateway, "is the node's own address; name the router's")
+        elif own and not leased and not address.is_link_local and not any(address in each for each in near):
+            report(f"{key}.gateway", gateway, f"is in none of the link's networks ({', '.join(map(str, near))})")
 
 
 def _read_route(item: object, key: str, report: Report) -> Document:
@@ -340,6 +388,16 @@ def read_labels(value: object, key: str, report: Report) -> dict[str, str]:
                 report(where, item, f"comes from {variable}; set that instead")
         labels[name] = _values.label_value(item, where, report)
     return labels
+
+
+def read_annotations(value: object, key: str, report: Report) -> dict[str, str]:
+    """``node_annotations``: a mapping of names and texts."""
+    annotations = {}
+    for name, item in _values.mapping(value, key, report).items():
+        where = f"{key}[{name}]"
+        _values.label_key(name, where, item, report)
+        annotations[name] = "" if item == "" else _values.text(item, where, report)
+    return annotations
 
 
 def read_taints(value: object, key: str, report: Report) -> dict[str, str]:
@@ -410,6 +468,33 @@ def _read_mirror_endpoint(item: object, key: str, report: Report) -> Document:
     if fields.get("overridePath") is not None:
         endpoint["overridePath"] = _values.boolean(fields["overridePath"], f"{key}.overridePath", report)
     return endpoint
+
+
+def read_tls(value: object, key: str, report: Report) -> tuple[Document, ...]:
+    """``node_registry_tls``: registry to the ``ca`` that its certificate is of, or to ``insecureSkipVerify``."""
+    found = []
+    for name, item in _values.mapping(value, key, report).items():
+        where = f"{key}[{name}]"
+        _values.registry(name, where, report)
+        fields = _values.mapping(item, where, report, TLS_FIELDS)
+        document = _document("RegistryTLSConfig", name=name)
+        if fields.get("ca") is not None:
+            document["ca"] = _read_ca(fields["ca"], f"{where}.ca", report)
+        if fields.get("insecureSkipVerify") is not None:
+            skip = _values.boolean(fields["insecureSkipVerify"], f"{where}.insecureSkipVerify", report)
+            document["insecureSkipVerify"] = skip
+        if not document.keys() & set(TLS_FIELDS):
+            report(where, item, "give ca or insecureSkipVerify")
+        found.append(document)
+    return tuple(found)
+
+
+def _read_ca(value: object, key: str, report: Report) -> str:
+    if isinstance(value, str) and value.startswith("-----BEGIN CERTIFICATE-----"):
+        return value
+    # It may be the private key.
+    report(key, HIDDEN, "must be the text of a certificate: -----BEGIN CERTIFICATE----- and so on")
+    return ""
 
 
 def read_auth(value: object, key: str, report: Report) -> tuple[Document, ...]:

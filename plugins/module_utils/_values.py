@@ -20,7 +20,7 @@ import typing as t
 import urllib.parse
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ._problems import Report, suggestion
+from ._problems import HIDDEN, Report, suggestion
 
 T = t.TypeVar("T")
 
@@ -99,7 +99,7 @@ def items(value: object, key: str, report: Report) -> list[t.Any]:
 
 
 def mapping(value: object, key: str, report: Report, known: Collection[str] = ()) -> dict[str, t.Any]:
-    """A mapping; nothing is an empty one. With ``known``, other keys are reported."""
+    """A mapping; nothing is an empty one. With ``known``, other keys are reported, whose values may be secrets."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -107,7 +107,7 @@ def mapping(value: object, key: str, report: Report, known: Collection[str] = ()
         return {}
     for name in value if known else ():
         if name not in known:
-            report(f"{key}.{name}", value[name], suggestion(name, known))
+            report(f"{key}.{name}", HIDDEN, suggestion(name, known))
     return value
 
 
@@ -146,14 +146,29 @@ def ip(value: object, key: str, report: Report) -> str:
 
 
 def prefix(value: object, key: str, report: Report) -> str:
-    """An address with the length of its network: 192.168.178.60/24."""
+    """A host's address with the length of its network: 192.168.178.60/24."""
     try:
         if isinstance(value, str) and "/" in value:
-            return str(ipaddress.ip_interface(value))
+            found = ipaddress.ip_interface(value)
+            if _is_of_a_host(found):
+                return str(found)
+            report(key, value, f"is no address of a single host of {found.network}")
+            return ""
     except ValueError:
         pass
     report(key, value, "must be an address with its prefix length, as 192.168.178.60/24")
     return ""
+
+
+def _is_of_a_host(found: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> bool:
+    network = found.network
+    if found.ip.is_unspecified or found.ip.is_multicast:
+        return False
+    # Both addresses of a network of two are hosts.
+    return network.num_addresses <= 2 or found.ip not in (
+        network.network_address,
+        network.broadcast_address if found.version == 4 else None,
+    )
 
 
 def network(value: object, key: str, report: Report) -> str:
@@ -186,6 +201,20 @@ def address(value: object, key: str, report: Report) -> str:
             return value.lower()
     report(key, value, "must be an IP address or a DNS name, without scheme and port")
     return ""
+
+
+def node_address(value: object, key: str, report: Report) -> str:
+    """Where a node answers: an IP address of a single host, or a DNS name."""
+    found = address(value, key, report)
+    if is_ip(found) and _is_no_place(found):
+        report(key, value, "is no address that a node is reached by; give the one that it keeps")
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_no_place(value: str) -> bool:
+    found = ipaddress.ip_address(value)
+    return found.is_unspecified or found.is_multicast or found.is_link_local or value == "255.255.255.255"
 
 
 def mac(value: object, key: str, report: Report) -> str:
@@ -259,9 +288,7 @@ def url(value: object, key: str, report: Report, schemes: Sequence[str]) -> str:
         except ValueError:
             pass
     report(
-        key,
-        "<hidden>" if "@" in str(value) else value,
-        f"must start with {' or '.join(f'{s}://' for s in schemes)} and name a host",
+        key, value, f"must start with {' or '.join(f'{s}://' for s in schemes)} and name a host, without credentials"
     )
     return ""
 
@@ -278,5 +305,5 @@ def endpoint(value: object, key: str, report: Report) -> str:
             return str(value).rstrip("/")
     except ValueError:
         pass
-    report(key, "<hidden>" if "@" in str(value) else value, remedy)
+    report(key, value, remedy)
     return ""

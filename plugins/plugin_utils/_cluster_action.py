@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils import _definition as definition
+from ..module_utils._redaction import Redactor
 from ..module_utils._secrets_bundle import SecretsBundle
 from ..module_utils._values import plain
 from ..module_utils._versions import DEFAULT_TALOS
@@ -25,6 +26,8 @@ from ._bundle_file import FILE_NAME, BundleFile
 from ._vaulted import InlineVaults, in_files, in_patch, is_encrypted_file
 
 display = Display()
+
+T = t.TypeVar("T")
 
 # The progress of a long wait is told in steps of this many seconds.
 _STEP_SECONDS = 15
@@ -99,21 +102,25 @@ class ClusterAction(ActionBase):
     def variable(self, name: str, host: str | None = None) -> t.Any:
         """A variable of a host (by default of the task's), templated; None where it is not set."""
         host = host or self._variables["inventory_hostname"]
-        return self._resolved(host, name, self._variables["hostvars"][host].get)
+        try:
+            return self._variables["hostvars"][host].get(name)
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
 
     def variables(self, host: str) -> dict[str, t.Any]:
-        """The variables of a host that our definition knows or must refuse."""
+        """The variables of a host that our definition reads or must refuse; one of them may be ``Unresolved``."""
         raw = self._variables["hostvars"].raw_get(host)
         self._inline_vaults.look(raw)
         templar = self._templar.copy_with_new_env(available_variables=raw)
-        ours = [name for name in raw if definition.is_ours(name)]
-        return {name: self._resolved(host, name, lambda name: templar.template(raw[name])) for name in ours}
 
-    def _resolved(self, host: str, name: str, resolve: t.Callable[[str], t.Any]) -> t.Any:
-        try:
-            return resolve(name)
-        except AnsibleError as error:
-            raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
+        def resolved(name: str) -> t.Any:
+            try:
+                return plain(templar.template(raw[name]))
+            except AnsibleError as error:
+                template = {"template": raw[name]} if isinstance(raw[name], str) else {}
+                return definition.Unresolved(str(error), **template)
+
+        return {name: resolved(name) for name in raw if definition.is_ours(name)}
 
     def _hidden(self) -> list[str]:
         """What no module may show: the values that the inventory and its patches keep encrypted."""
@@ -146,15 +153,28 @@ class ClusterAction(ActionBase):
 
     def cluster(self) -> definition.Cluster:
         host = self._variables["inventory_hostname"]
-        return _or_fail(lambda: definition.cluster_from_variables(self.variables(host)))
+        return self.or_fail(lambda: definition.cluster_from_variables(self.variables(host)))
 
     def node(self) -> dict[str, t.Any]:
         return self.node_of(self._variables["inventory_hostname"])
 
     def node_of(self, host: str) -> dict[str, t.Any]:
         variables = self.variables(host)
-        node = _or_fail(lambda: definition.node_from_variables(host, variables, self.groups, self.read_file))
+        node = self.or_fail(lambda: definition.node_from_variables(host, variables, self.groups, self.read_file))
         return node.as_dict()
+
+    def or_fail(self, make: t.Callable[[], T], what: str = "{}") -> T:
+        """What is made of the inventory, or the task's failure; no text shows what the inventory keeps encrypted."""
+        try:
+            return make()
+        except definition.DefinitionError as error:
+            problems = self.without_secrets(error.problems)
+        # Ansible would add the cause's text, which is the same once more.
+        raise AnsibleActionFail(what.format(definition.DefinitionError(problems)))
+
+    def without_secrets(self, problems: t.Iterable[definition.Problem]) -> list[definition.Problem]:
+        redactor = Redactor(self._hidden())
+        return [problem.without(redactor.text) for problem in problems]
 
     def control_planes(self) -> list[dict[str, str]]:
         return [
@@ -221,17 +241,6 @@ class ClusterAction(ActionBase):
                 return result
             gone += step
             self._tell(f"{gone:.0f} s of {seconds:.0f} s: {result['waiting']}")
-
-
-T = t.TypeVar("T")
-
-
-def _or_fail(make: t.Callable[[], T]) -> T:
-    try:
-        return make()
-    except definition.DefinitionError as error:
-        # Ansible would add the cause's text, which is the same once more.
-        raise AnsibleActionFail(str(error)) from None
 
 
 def _kept_whole(secret: str) -> str:

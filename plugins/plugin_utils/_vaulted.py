@@ -14,7 +14,8 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultHelper
 
-from ..module_utils._definition import OUR_VARIABLES, SECRET_KEYS
+from ..module_utils._problems import SECRET_KEYS
+from ..module_utils._variables import OUR_VARIABLES
 
 _HEADER = b"$ANSIBLE_VAULT"
 _FOLDERS = ("group_vars", "host_vars")

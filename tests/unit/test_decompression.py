@@ -1,3 +1,6 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Disk images out of their containers: every byte, or an error; judged by the commands xz and zstd."""
 
 from __future__ import annotations

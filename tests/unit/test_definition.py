@@ -1,8 +1,12 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The definition as a whole: what comes out of a good one, and that every mistake is said with its remedy."""
 
 from __future__ import annotations
 
 import copy
+import ipaddress
 import json
 import pathlib
 import time
@@ -11,7 +15,7 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.homelab.talos.plugins.module_utils import _definition, _versions
+from ansible_collections.homelab.talos.plugins.module_utils import _definition, _variables, _versions
 from ansible_collections.homelab.talos.plugins.module_utils._definition import (
     Cluster,
     Definition,
@@ -179,8 +183,18 @@ def test_variables_of_the_roles_are_known() -> None:
     for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
         specs = yaml.safe_load(path.read_text())["argument_specs"].values()
         options = {name for spec in specs for name in spec.get("options", {})}
-        unknown = set(filter(_definition.is_ours, options)) - _definition.OUR_VARIABLES
-        assert not unknown, f"{path}: add these to OTHER_VARIABLES"
+        unknown = options - _definition.OUR_VARIABLES - _variables.ROLE_VARIABLES
+        assert not unknown, f"{path}: add these to OTHER_VARIABLES or ROLE_VARIABLES"
+
+
+def test_known_variables_of_roles_are_used() -> None:
+    specs = [
+        yaml.safe_load(path.read_text())["argument_specs"] for path in ROOT.glob("roles/*/meta/argument_specs.yml")
+    ]
+    options = {name for each in specs for spec in each.values() for name in spec.get("options", {})}
+    in_actions = "".join(path.read_text() for path in ROOT.glob("plugins/plugin_utils/*.py"))
+    unused = [name for name in _variables.ROLE_VARIABLES - options if f'"{name}"' not in in_actions]
+    assert not unused
 
 
 def test_every_variable_is_documented() -> None:
@@ -242,6 +256,7 @@ def test_a_file_may_hold_several_documents(inventory: Inventory) -> None:
         (5, "is not a Talos document"),
         ({}, "is empty"),
         ({"machin": {"token": SECRET}}, "machin is not known; did you mean machine?"),
+        ({"machine": {"type": "controlplane"}}, "comes from the groups controlplanes and workers"),
         ({"machine": SECRET}, "machine must be a mapping"),
         ({"kind": "HostnameConfig", "hostname": SECRET}, "one of apiVersion and kind"),
         ({"apiVersion": "v1", "kind": "Secret", "data": SECRET}, "apiVersion must be v1alpha1"),
@@ -337,6 +352,132 @@ def test_unknown_keys(inventory: Inventory) -> None:
     assert "did you mean node_registry_auth?" in found["node_regsitry_auth"].remedy
     assert "remove it" in found["node_zzzzzz"].remedy
     assert SECRET not in "".join(map(str, found.values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("clutser_talos_version", "cluster_talos_version"),
+        ("talos_version", "cluster_talos_version"),
+        ("kubernetes_version", "cluster_kubernetes_version"),
+        ("nod_labels", "node_labels"),
+        ("groups_patches", "group_patches"),
+        ("tool_talosctl_pth", "tool_talosctl_path"),
+        ("argocd_repo_ulr", "argocd_repo_url"),
+        ("admin_frewall", "admin_firewall"),
+        ("carb_size", "card_size"),
+    ],
+)
+def test_a_slip_of_the_hand(inventory: Inventory, name: str, meant: str) -> None:
+    for host in inventory.hosts.values():
+        host.pop(meant, None)
+    inventory.hosts["w1"][name] = "1.13.9"
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("w1", name)
+    assert problem.remedy == f"not known; did you mean {meant}?"
+
+
+OF_USERS = """
+    ansible_host hostname mac address labels network groups group_names patches ntp_servers cache_dir git_token domain
+    mirror proxy timezone users nodes inventory_dir inventory_file inventory_hostname playbook_dir environment packages
+    card node cluster admin tool argocd repo_url board mirror_password role
+"""
+
+
+def test_a_users_own_variables_are_nobodys_business(inventory: Inventory) -> None:
+    inventory.set(
+        talos_version="1.14.1",  # cluster_talos_version is made of it
+        my_node_labels={},
+        vault_node_registry_auth={},
+        default_node_taints={},
+        **dict.fromkeys(OF_USERS.split(), "x"),
+    )
+    assert inventory.check().warnings == ()
+
+
+def test_unknown_keys_of_the_hosts_that_are_no_nodes(inventory: Inventory) -> None:
+    inventory.groups["image_writer"] = ["desk"]
+    inventory.hosts["desk"] = {"card_reader": ["/dev/sdb"]}
+    inventory.hosts["console"] = {"tool_version": {}, "admin_user": "me", "tool_names": []}
+    inventory.hosts["elsewhere"] = {"node_adress": "x"}
+    found = {(problem.host, problem.key): problem.remedy for problem in inventory.problems()}
+    assert found == {
+        ("desk", "card_reader"): "not known; did you mean card_readers?",
+        ("console", "tool_version"): "not known; did you mean tool_versions?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("node_network", [{"wireguard": {"privateKey": SECRET}}]),
+        ("node_network", {"wireguard": {"privateKey": SECRET}}),
+        ("node_network", [[{"privateKey": SECRET}]]),
+        ("node_network", [{"vlans": [{"id": 5, "psk": SECRET}]}]),
+        ("node_network", [{"routes": [{"secret": SECRET}]}]),
+        ("node_registry_mirrors", {"docker.io": f"https://u:{SECRET}@m"}),
+        ("node_registry_mirrors", {"docker.io": [f"https://u:{SECRET}@m"]}),
+        ("node_registry_mirrors", {"docker.io": [f"https://u:p@{SECRET}@m"]}),
+        ("node_registry_mirrors", {f"https://u:{SECRET}@m": ["https://m"]}),
+        ("node_registry_mirrors", {"docker.io": [{"url": "https://m", "password": SECRET}]}),
+        ("node_registry_mirrors", {"docker.io": {"endpoints": ["https://m"], "auth": {"password": SECRET}}}),
+        ("node_registry_mirrors", {"docker.io": {"auth": {"password": SECRET}}}),
+        ("node_registry_auth", {f"https://u:{SECRET}@m": {"auth": SECRET}}),
+        ("node_address", f"me:{SECRET}@10.9.0.11"),
+        ("node_ntp_servers", [f"me:{SECRET}@ntp.lan"]),
+        ("node_nameservers", f"me:{SECRET}@10.9.0.1"),
+        ("node_installer_registry", f"me:{SECRET}@registry.lan"),
+        ("node_wifi_psk", SECRET),
+        ("node_wifi", SECRET),
+        ("node_install_disk", {"passphrase": SECRET}),
+        ("node_schematic", {"overlay": {"wifi": SECRET}}),
+        ("card_factory", f"me:{SECRET}@factory"),
+        ("card_proxi", f"http://me:{SECRET}@proxy"),
+        ("argocd_git_tokn", SECRET),
+        ("argocd_admin_pasword_hash", SECRET),
+        ("cluster_endpoint", f"https://me:{SECRET}@10.9.0.10:6443"),
+    ],
+)
+def test_no_secret_in_a_problem(inventory: Inventory, name: str, value: object) -> None:
+    inventory.hosts["w1"][name] = value
+    problems = inventory.problems()
+    assert any(problem.key.startswith(name) for problem in problems)
+    assert "hidden" in str(problems)
+    assert SECRET not in str(problems)
+
+
+def test_what_cannot_be_resolved_is_one_problem(inventory: Inventory) -> None:
+    unresolved = _definition.Unresolved("no password", "{{ x }}")
+    inventory.set(cluster_endpoint=unresolved)
+    inventory.hosts["w1"].update(node_address=unresolved, node_registry_auth=unresolved, node_mac="x")
+    assert {(problem.host, problem.key, problem.value) for problem in inventory.problems()} == {
+        *((host, "cluster_endpoint", "{{ x }}") for host in ("c1", "w1", "w2")),
+        ("w1", "node_address", "{{ x }}"),
+        ("w1", "node_registry_auth", "<hidden>"),
+        ("w1", "node_mac", "x"),
+    }
+    with pytest.raises(DefinitionError, match="cannot be resolved"):
+        _definition.cluster_from_variables(inventory.hosts["c1"])
+    with pytest.raises(DefinitionError, match="cannot be resolved"):
+        _definition.node_from_variables("w1", inventory.hosts["w1"], inventory.groups, inventory.read_file)
+
+
+def test_a_problem_of_many_hosts_names_them_all(inventory: Inventory) -> None:
+    names = [f"n{number}" for number in range(12)]
+    pattern = inventory.hosts["w1"]
+    for number, name in enumerate(names):
+        own = {"node_address": f"10.8.0.{number + 1}", "node_mac": f"02:00:5e:01:00:{number:02x}", "node_board": "x"}
+        inventory.hosts[name] = {**pattern, **own}
+    inventory.groups.update(talos=["c1", *names], controlplanes=["c1"], workers=names, attic=[])
+    with pytest.raises(DefinitionError) as error:
+        inventory.check()
+    assert str(error.value).startswith(f"{', '.join(names)}: node_board is x")
+
+
+def test_mistakes_come_in_one_order(inventory: Inventory) -> None:
+    inventory.set(**dict.fromkeys(_variables.RUN_VARIABLES, "²"))
+    keys = [problem.key for problem in inventory.problems() if problem.host == "w1"]
+    assert keys == list(_variables.RUN_VARIABLES)
 
 
 # --- cluster
@@ -448,6 +589,8 @@ def test_one_admin_host(inventory: Inventory, admin: list[str]) -> None:
 def test_admin_and_image_writer(inventory: Inventory) -> None:
     inventory.groups.update(admin=["c1"], image_writer=["a", "b"])
     assert {problem.key for problem in inventory.problems()} == {"groups", "image_writer"}
+    inventory.groups.update(admin=["console"], image_writer=["w1"])
+    assert (inventory.only().host, inventory.only().value) == ("w1", "image_writer")
 
 
 @pytest.mark.parametrize("name", ["validate", "admin", "image", "apply", "bootstrap", "health", "argocd"])
@@ -482,6 +625,18 @@ def rename(inventory: Inventory, old: str, new: str) -> None:
         ("node_address", "10.9.0.11:50000", "without scheme and port"),
         ("node_address", "https://w1", "without scheme and port"),
         ("node_address", "w 1", "must be an IP address or a DNS name"),
+        *(
+            ("node_address", address, "is no address that a node is reached by")
+            for address in (
+                str(ipaddress.IPv4Address(0)),
+                "224.0.0.1",
+                "169.254.1.1",
+                "255.255.255.255",
+                "::",
+                "ff02::1",
+                "fe80::1",
+            )
+        ),
         ("node_mac", "02:00:5e:00:00", "MAC address"),
         ("node_mac", "03:00:5e:00:00:01", "one network device"),
         ("node_mac", 7384523, "quotes"),
@@ -521,6 +676,11 @@ def test_fingerprint(inventory: Inventory) -> None:
         ("node_address", "node.lan", "NODE.lan"),
         ("node_mac", "d8:3a:dd:00:00:0f", "D8-3A-DD-00-00-0F"),
         ("node_hostname", "kitchen", "kitchen"),
+        (
+            "node_fingerprint",
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+        ),
     ],
 )
 def test_nothing_stands_twice(inventory: Inventory, key: str, first: str, second: str) -> None:
@@ -529,6 +689,39 @@ def test_nothing_stands_twice(inventory: Inventory, key: str, first: str, second
     problem = inventory.only()
     assert (problem.host, problem.key) == ("w2", key)
     assert "w1 has the same" in problem.remedy
+
+
+def test_names_are_one_node_to_kubernetes_that_differ_after_the_first_dot(inventory: Inventory) -> None:
+    inventory.hosts["w1"]["node_hostname"] = "shelf.kitchen.lan"
+    inventory.hosts["w2"]["node_hostname"] = "shelf.attic.lan"
+    problem = inventory.only()
+    assert (problem.host, problem.key, problem.value) == ("w2", "node_hostname", "shelf.attic.lan")
+    assert "before the first dot, which is that of w1" in problem.remedy
+    inventory.set(cluster_patches=[{"machine": {"kubelet": {"registerWithFQDN": True}}}])
+    assert inventory.check()
+
+
+@pytest.mark.parametrize(
+    ("network", "key", "owner"),
+    [
+        ([{"addresses": ["10.9.0.12/24", "10.9.0.11/24"]}], "node_network[0].addresses[1]", "w1"),
+        ([{"addresses": ["10.5.0.2/16"]}], "node_network[0].addresses[0]", "w1"),
+        ([{"name": "a"}, {"name": "b", "addresses": ["10.9.0.10/24"]}], "node_network[1].addresses[0]", "c1"),
+        ([{"vlans": [{"id": 6, "addresses": ["10.5.0.2/24"]}]}], "node_network[0].vlans[0].addresses[0]", "w1"),
+        ([{"mac": "02-00-5E-00-00-11"}], "node_network[0].mac", "w1"),
+    ],
+)
+def test_addresses_and_devices_in_a_network_stand_once(
+    inventory: Inventory, network: object, key: str, owner: str
+) -> None:
+    inventory.hosts["w1"]["node_network"] = [
+        {"addresses": ["10.9.0.11/24"], "vlans": [{"id": 5, "addresses": ["10.5.0.2/24"]}]}
+    ]
+    assert inventory.check()
+    inventory.hosts["w2"]["node_network"] = network
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("w2", key)
+    assert problem.remedy.startswith(f"{owner} has the same")
 
 
 def test_warnings(inventory: Inventory) -> None:
@@ -670,6 +863,9 @@ def test_the_homelab_inventory() -> None:
     assert list(nodes) == ["talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"]
     assert [node.machine_type for node in nodes.values()] == ["controlplane"] + ["worker"] * 4
     assert [node.board for node in nodes.values()] == ["rpi_4"] * 4 + ["rpi_5"]
+    assert [(node.address, node.mac) for node in nodes.values()] == [
+        (f"192.168.178.{number}", f"d8:3a:dd:0a:10:{number}") for number in range(60, 65)
+    ]
     labels = {
         name: next(
             document["labels"]
@@ -681,8 +877,11 @@ def test_the_homelab_inventory() -> None:
     assert {name: one["homelab.talos/rack"] for name, one in labels.items() if one["homelab.talos/rack"] != "4u"} == {
         "talos-w3": "1u"
     }
-    assert labels["talos-w3"]["homelab.talos/uplink"] == "router"
-    assert {hosts[name]["card_size"] for name in nodes} == {"32GB", "128GB"}
+    assert {name: one["homelab.talos/uplink"] for name, one in labels.items()} == {
+        **dict.fromkeys(nodes, "switch"),
+        "talos-w3": "router",
+    }
+    assert {name: hosts[name]["card_size"] for name in nodes} == {**dict.fromkeys(nodes, "32GB"), "talos-w4": "128GB"}
 
 
 # --- cost and tables

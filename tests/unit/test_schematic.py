@@ -1,3 +1,6 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Schematic IDs: known vectors, go-yaml's rendering, and what is refused."""
 
 from __future__ import annotations
@@ -139,6 +142,29 @@ def test_additions_are_merged_over_the_board() -> None:
     assert not problems
     assert identity == _schematic.schematic_id({"overlay": PI, **added})
     assert _schematic.BOARDS["rpi_4"]["customization"] == {}
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"overlay": None},
+        {"customization": None},
+        {"overlay": {"image": None, "name": None, "options": None}},
+        {
+            "overlay": {},
+            "customization": {"extraKernelArgs": None, "secureboot": {"includeWellKnownCertificates": None}},
+        },
+    ],
+)
+@pytest.mark.parametrize("board", ["rpi_4", "rpi_5"])
+def test_a_key_with_nothing_behind_it_leaves_the_boards_firmware(board: str, nothing: object) -> None:
+    assert read(nothing, board) == read(None, board)
+
+
+def test_the_empty_schematic_boots_no_pi() -> None:
+    empty = _schematic.schematic_id({})
+    assert "has no firmware" in read(empty, "rpi_4")[1][0][2]
+    assert read(empty, "generic") == (empty, [])
 
 
 def test_an_id_is_taken_as_it_is() -> None:

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Settings as documents by contract, and the variables that they are read from."""
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ import pytest
 import yaml
 
 from ansible_collections.homelab.talos.plugins.module_utils import _definition, _yaml_text
+from rehearsal.standin import talosctl as standin
+from rehearsal.standin.release import Release
+from rehearsal.standin.secrets_bundle import new_bundle
 
 MAC = "02:00:5e:10:00:07"
 CLUSTER = {
@@ -247,6 +253,22 @@ def test_vlans() -> None:
         ([{"dhcp": False}], "node_network[0].addresses", "without dhcp"),
         ([{"dhcp": "maybe"}], "node_network[0].dhcp", "true or false"),
         ([{"addresses": ["10.9.0.17"]}], "node_network[0].addresses[0]", "prefix length"),
+        ([{"addresses": ["10.9.0.0/24"]}], "node_network[0].addresses[0]", "single host of 10.9.0.0/24"),
+        ([{"addresses": ["10.9.0.255/24"]}], "node_network[0].addresses[0]", "single host"),
+        ([{"addresses": ["224.0.0.5/24"]}], "node_network[0].addresses[0]", "single host"),
+        ([{"addresses": ["0.0.0.0/0"]}], "node_network[0].addresses[0]", "single host"),
+        ([{"addresses": ["10.9.0.17/24", "10.9.0.17/16"]}], "node_network", "the same address"),
+        (
+            [{"addresses": ["10.9.0.17/24"], "gateway": "10.8.0.1"}],
+            "node_network[0].gateway",
+            "is in none of the link's networks (10.9.0.0/24)",
+        ),
+        ([{"addresses": ["10.9.0.17/24"], "gateway": "10.9.0.17"}], "node_network[0].gateway", "own address"),
+        (
+            [{"addresses": ["10.9.0.17/24"], "routes": [{"destination": "10.1.0.0/16", "gateway": "10.2.0.1"}]}],
+            "node_network[0].gateway",
+            "is in none",
+        ),
         ([{"addresses": ["10.9.0.17/33"]}], "node_network[0].addresses[0]", "prefix length"),
         ([{"gateway": "router"}], "node_network[0].gateway", "IP address"),
         ([{"routes": [{"destination": "10.0.0.1/8"}]}], "node_network[0].routes[0].destination", "host bits"),
@@ -261,6 +283,20 @@ def test_network_refused(network: object, key: str, remedy: str) -> None:
     assert remedy in found[key]
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"addresses": ["10.9.0.17/31"], "gateway": "10.9.0.16"},
+        {"addresses": ["fd00::17/64"], "gateway": "fe80::1"},
+        {"addresses": ["10.9.0.17/32"], "gateway": "10.1.0.1", "routes": [{"destination": "10.1.0.1/32"}]},
+        {"dhcp": True, "addresses": ["10.9.0.17/24"], "gateway": "10.1.0.1"},
+        {"gateway": "10.1.0.1"},
+    ],
+)
+def test_a_gateway_that_is_a_neighbour(link: dict[str, t.Any]) -> None:
+    assert node(node_network=[link])
+
+
 def test_resolvers_and_time() -> None:
     variables = {"node_nameservers": ["10.9.0.1", "fd00::1"], "node_ntp_servers": ["ntp.lan", "10.9.0.1"]}
     assert of_kind("ResolverConfig", **variables) == [
@@ -269,6 +305,11 @@ def test_resolvers_and_time() -> None:
     assert of_kind("TimeSyncConfig", **variables) == [{"ntp": {"servers": ["ntp.lan", "10.9.0.1"]}}]
     assert "node_nameservers[0]" in remedies(node_nameservers=["ns.lan"])
     assert "node_ntp_servers[0]" in remedies(node_ntp_servers=["https://ntp.lan"])
+
+
+def test_search_domains() -> None:
+    assert of_kind("ResolverConfig", node_search_domains=["lan"]) == [{"searchDomains": {"domains": ["lan"]}}]
+    assert "node_search_domains[0]" in remedies(node_search_domains=["https://lan"])
 
 
 # --- registries
@@ -286,6 +327,21 @@ def test_registry_mirrors() -> None:
     assert "must start with https://" in str(remedies(node_registry_mirrors={"docker.io": ["mirror.lan"]}))
     assert "at least one" in str(remedies(node_registry_mirrors={"docker.io": []}))
     assert "did you mean skipFallback?" in str(remedies(node_registry_mirrors={"a.io": {"skip_fallback": True}}))
+
+
+def test_registry_tls() -> None:
+    tls = {"mirror.lan:5000": {"ca": CA}, "any.lan": {"insecureSkipVerify": True}}
+    assert of_kind("RegistryTLSConfig", node_registry_tls=tls) == [
+        {"name": "mirror.lan:5000", "ca": CA},
+        {"name": "any.lan", "insecureSkipVerify": True},
+    ]
+    with pytest.raises(_definition.DefinitionError) as error:
+        node(node_registry_tls={"a.lan": {"ca": "-----BEGIN PRIVATE KEY-----\nhunter2"}, "b.lan": {}})
+    assert "hunter2" not in str(error.value)
+    assert [problem.key for problem in error.value.problems] == [
+        "node_registry_tls[a.lan].ca",
+        "node_registry_tls[b.lan]",
+    ]
 
 
 def test_registry_auth() -> None:
@@ -326,6 +382,14 @@ def test_labels_refused() -> None:
     }
     assert "quotes" in found["node_labels[g]"]
     assert "node_rack" in found["node_labels[homelab.talos/rack]"]
+
+
+def test_annotations() -> None:
+    annotations = {"a.b/c": "any: text", "n": 5, "empty": ""}
+    made = {"a.b/c": "any: text", "n": "5", "empty": ""}
+    assert of_kind("KubeNodeConfig", node_annotations=annotations)[0]["annotations"] == made
+    assert documents(cluster_contract="1.13", node_annotations=annotations)[0]["machine"]["nodeAnnotations"] == made
+    assert set(remedies(node_annotations={"a b": "c", "d": True})) == {"node_annotations[a b]", "node_annotations[d]"}
 
 
 def test_numbers_are_labels_too() -> None:
@@ -380,21 +444,28 @@ def test_values_come_back() -> None:
         _yaml_text.write({"a": object()})
 
 
-# --- the real talosctl, where there is one
+# --- talosctl: the real one where there is one, else the stand-in
+
+
+STANDIN = "stand-in"
 
 
 def talosctl() -> list[str]:
-    """Real binaries: those that TALOSCTL names (separated by colons), else the one on the PATH."""
+    """Real binaries: those that TALOSCTL names (separated by colons), else the one on the PATH, else the stand-in."""
     named = [path for path in os.environ.get("TALOSCTL", "").split(":") if path]
-    return named or [path for path in [shutil.which("talosctl")] if path]
+    return named or [shutil.which("talosctl") or STANDIN]
 
 
+CA = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n"
 EVERYTHING = {
     "node_address": "n7.lan",
     "node_rack": "4u",
     "node_uplink": "switch",
     "node_labels": {"a.b/c": "on", "n": 5},
     "node_taints": {"dedicated": "db:NoSchedule", "gone": "NoExecute"},
+    "node_annotations": {"a.b/c": "any: text", "n": 5, "empty": ""},
+    "node_search_domains": ["lan", "fritz.box"],
+    "node_registry_tls": {"mirror.lan:5000": {"ca": CA}, "any.lan": {"insecureSkipVerify": True}},
     "node_nameservers": ["10.9.0.1", "fd00::1"],
     "node_ntp_servers": ["ntp.lan", "10.9.0.1"],
     "node_registry_mirrors": {"docker.io": ["https://mirror.lan:5000"], "*": {"endpoints": ["http://any.lan"]}},
@@ -407,27 +478,45 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.skipif(not talosctl(), reason="no real talosctl: set TALOSCTL to its path")
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("secrets") / "secrets.yaml"
+    path.write_text(yaml.safe_dump(new_bundle(Release("v1.14.2", (1, 14)))))
+    return str(path)
+
+
 @pytest.mark.parametrize("variables", [{}, EVERYTHING], ids=["least", "everything"])
 @pytest.mark.parametrize("machine", ["controlplane", "worker"])
 @pytest.mark.parametrize("contract", ["1.13", "1.14"])
 @pytest.mark.parametrize("binary", talosctl())
 def test_talosctl_takes_the_settings(
-    tmp_path: pathlib.Path, binary: str, contract: str, machine: str, variables: dict[str, t.Any]
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    secrets: str,
+    binary: str,
+    contract: str,
+    machine: str,
+    variables: dict[str, t.Any],
 ) -> None:
-    version = subprocess.run([binary, "version", "--client", "--short"], capture_output=True, text=True, check=True)
-    if contract == "1.14" and "v1.13" in version.stdout:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        if binary == STANDIN:
+            code = standin.main(arguments)
+        else:
+            code = subprocess.run([binary, *arguments], timeout=60, check=False).returncode
+        said = capfd.readouterr()
+        assert code == 0, said
+        return said.out
+
+    if contract == "1.14" and "v1.13" in run("version", "--client", "--short"):
         pytest.skip("a talosctl does not know the contracts after it")
     made = node("c1" if machine == "controlplane" else "n7", **{**variables, "cluster_contract": contract})
     (tmp_path / "patch.yaml").write_text(made.patches[0])
-
-    def run(*arguments: str) -> None:
-        done = subprocess.run([binary, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr + done.stdout
-
     run(
         *("gen", "config", "lab", "https://10.9.0.10:6443", "--talos-version", f"v{contract}", "-t", machine),
-        *("-o", "out.yaml", "--config-patch", "@patch.yaml"),
+        *("-o", "out.yaml", "--config-patch", "@patch.yaml", "--with-secrets", secrets),
     )
     run("validate", "-c", "out.yaml", "-m", "metal", "--strict")
     assert f"hostname: {made.hostname}" in (tmp_path / "out.yaml").read_text()

@@ -1,0 +1,186 @@
+# Copyright (c) 2026 homelab.talos contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of an inventory that cannot be used: all at once, of every host, and nothing that it keeps encrypted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret, VaultSecretsContext
+from ansible.playbook.play_context import PlayContext
+from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+from ansible_collections.homelab.talos.plugins.action import machine_config, validate
+from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action import ClusterAction
+
+SECRET = "kept-encrypted-7vB2-" + "which-is-longer-than-what-a-problem-shows-of-a-value " * 3
+
+KEY = b"of this run"
+ROOT = Path(__file__).resolve().parents[2]
+
+INVENTORY: dict[str, t.Any] = {
+    "admin": {"hosts": {"console": {}}},
+    "talos": {
+        "vars": {"cluster_name": "lab", "cluster_endpoint": "https://10.9.0.10:6443", "node_board": "rpi_4"},
+        "children": {
+            "controlplanes": {"hosts": {"c1": {"node_address": "10.9.0.10", "node_mac": "02:00:5e:00:00:10"}}},
+            "workers": {
+                "hosts": {
+                    "w1": {"node_address": "10.9.0.11", "node_mac": "02:00:5e:00:00:11"},
+                    "w2": {"node_address": "10.9.0.12", "node_mac": "02:00:5e:00:00:12"},
+                }
+            },
+        },
+    },
+}
+
+
+class Vaulted(str):
+    __slots__ = ()
+
+
+class Dumper(yaml.SafeDumper):
+    pass
+
+
+Dumper.add_representer(Vaulted, lambda dumper, value: dumper.represent_scalar("!vault", str(value), style="|"))
+
+
+def vaulted(text: str, key: bytes = KEY) -> Vaulted:
+    return Vaulted(VaultLib([("default", VaultSecret(key))]).encrypt(text.encode()).decode())
+
+
+class Site:
+    """An inventory as Ansible resolves it, and our actions on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.more: dict[str, dict[str, t.Any]] = {}
+
+    def set(self, host: str, **variables: t.Any) -> None:
+        self.more.setdefault(host, {}).update(variables)
+
+    def action(self, plugin: type[ClusterAction], host: str = "c1") -> ClusterAction:
+        (self.folder / "hosts.yml").write_text(yaml.dump(INVENTORY, Dumper=Dumper))
+        for name, variables in self.more.items():
+            path = self.folder / "host_vars" / f"{name}.yml"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(yaml.dump(variables, Dumper=Dumper))
+        loader = DataLoader()
+        loader.set_vault_secrets([("default", VaultSecret(KEY))])
+        inventory = InventoryManager(loader, str(self.folder / "hosts.yml"))
+        manager = VariableManager(loader, inventory)
+        self.variables = manager.get_vars(host=inventory.get_host(host), include_hostvars=False)
+        self.variables["hostvars"] = HostVars(inventory, manager, loader)
+        self.variables["ansible_play_hosts"] = ["c1", "w1", "w2"]
+        task = types.SimpleNamespace(args={}, action="homelab.talos.validate", async_val=0, check_mode=False)
+        return plugin(
+            task=task,
+            connection=types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="none")),
+            play_context=PlayContext(),
+            loader=loader,
+            templar=Templar(loader, self.variables),
+            shared_loader_obj=None,
+        )
+
+    def validate(self) -> list[str]:
+        """What is said, line by line."""
+        action = self.action(validate.ActionModule)
+        with pytest.raises(AnsibleActionFail) as error:
+            action.run(task_vars=self.variables)
+        lines = str(error.value).splitlines()
+        assert lines[0] == "The inventory cannot be used as it is:"
+        assert lines[-1].endswith("Nothing was touched.")
+        return lines[1:-1]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setattr(VaultSecretsContext, "_current", None)
+    VaultSecretsContext.initialize(VaultSecretsContext([("default", VaultSecret(KEY))]))
+    return Site(tmp_path)
+
+
+def test_a_good_inventory(site: Site) -> None:
+    action = site.action(validate.ActionModule)
+    assert action.run(task_vars=site.variables) == {"changed": False, "nodes": 3}
+
+
+def test_what_cannot_be_resolved_is_told_beside_the_rest(site: Site) -> None:
+    site.set("c1", node_labels={"a": "{{ nowhere }}"}, cluster_name="{{ nowhere }}")
+    site.set("w1", node_address="{{ nowhere }}", node_mac=vaulted(SECRET, b"another"), node_board="rpi_6")
+    site.set("console", card_reader=["/dev/sdb"])
+    undefined = "cannot be resolved ('nowhere' is undefined); correct the template, or run with the vault password"
+    found = site.validate()
+    assert f"c1: cluster_name is {{{{ nowhere }}}}: {undefined}" in found
+    assert f"c1: node_labels is <hidden>: {undefined}" in found
+    assert f"w1: node_address is {{{{ nowhere }}}}: {undefined}" in found
+    assert "w1: node_board is rpi_6: choose one of rpi_4, rpi_5, generic" in found
+    assert "console: card_reader is <hidden>: not known; did you mean card_readers?" in found
+    (vault,) = (line for line in found if line.startswith("w1: node_mac is <hidden>: cannot be resolved"))
+    assert "Decryption failed" in vault
+    # Nothing follows from what is missing.
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize("host", ["w2", "console"])
+def test_what_is_encrypted_is_not_shown_in_a_wrong_place(site: Site, host: str) -> None:
+    """As it stands, in a template, in a list, in an unknown variable, and in one that is misspelt."""
+    value = vaulted(SECRET)
+    site.set(
+        host,
+        my_secret=value,
+        node_bord=value,
+        node_wifi_psk=value,
+        card_file=[value],
+        card_timeout=value,
+        card_readers=[value],
+        node_rack="in {{ my_secret }}",
+        node_board=value,
+        node_address="{{ my_secret }}",
+        node_taints={"a": value},
+        node_network=[{"name": value, "wireguard": {"privateKey": value}}],
+        cluster_endpoint=value,
+    )
+    text = "\n".join(site.validate())
+    assert "node_bord is <hidden>" in text
+    assert "hidden" in text
+    for piece in range(0, len(SECRET), 8):
+        assert SECRET[piece : piece + 8] not in text
+
+
+def test_what_is_encrypted_is_not_shown_by_another_module(site: Site) -> None:
+    site.set("w2", node_board=vaulted(SECRET), node_labels={"a": "{{ nowhere }}"})
+    action = site.action(machine_config.ActionModule, "w2")
+    with pytest.raises(AnsibleActionFail) as error:
+        action.run(task_vars=site.variables)
+    assert "w2: node_board is <hidden>: choose one of" in str(error.value)
+    assert "w2: node_labels is <hidden>: cannot be resolved" in str(error.value)
+
+
+def test_a_host_that_is_pasted_twice_is_refused(tmp_path: Path) -> None:
+    """Ansible itself takes the last one, with a warning: a node would vanish."""
+    hosts = tmp_path / "hosts.yml"
+    hosts.write_text("talos:\n  hosts:\n    w2: {rack: 1}\n    w2: {rack: 2}\n")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-inventory"), "-i", hosts, "--list"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Found duplicate mapping key 'w2'" in done.stderr
