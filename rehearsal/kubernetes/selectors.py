@@ -40,11 +40,6 @@ def selector(resource: Resource, labels: str, fields: str) -> Predicate:
     return lambda obj: all(matches(obj) for matches in wanted)
 
 
-def matches_labels(selector_of: Object, labels: t.Mapping[str, str]) -> bool:
-    """A ``matchLabels``, which is the only form that our controllers meet."""
-    return all(labels.get(key) == value for key, value in (selector_of.get("matchLabels") or {}).items())
-
-
 def _split(text: str) -> list[str]:
     """At commas, but not at those within parentheses."""
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]

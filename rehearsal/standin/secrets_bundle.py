@@ -20,7 +20,6 @@ from rehearsal.standin.release import Release
 from rehearsal.standin.yaml_nodes import plain
 
 Bundle = dict[str, t.Any]
-_PAIRS = ("etcd", "k8s", "k8saggregator", "os")
 _ENCRYPTION = ("secretboxencryptionsecret", "aescbcencryptionsecret")
 
 
