@@ -26,6 +26,13 @@ if t.TYPE_CHECKING:
 
 # The services that can be asked for several nodes at once.
 ONE_TO_MANY = ("/machine.MachineService/", "/cluster.ClusterService/", "/storage.StorageService/")
+# The calls that change something.
+CHANGES = frozenset(
+    (
+        *("ApplyConfiguration", "Bootstrap", "Reboot", "Reset", "Shutdown"),
+        *("EtcdForfeitLeadership", "EtcdLeaveCluster", "EtcdRemoveMemberByID"),
+    )
+)
 _CONNECTION_ERROR = 'connection error: desc = "transport: {}"'
 _UNKNOWN_AUTHORITY = (
     "authentication handshake failed: tls: failed to verify certificate: x509: certificate signed by unknown authority"
@@ -42,8 +49,9 @@ class MethodTable:
     def __init__(self, router: Router, node: Node, connection: TlsProtocol, roles: frozenset[str] | None) -> None:
         self._router, self._node, self._connection = router, node, connection
         self._insecure = roles is None
-        # In maintenance, or without a certificate, a caller is a reader.
-        self._roles = access.known_roles(roles) if roles and node.configured else frozenset((access.READER,))
+        # In maintenance a caller is a reader; a certificate without a role may do nothing.
+        reader = frozenset((access.READER,))
+        self._roles = reader if roles is None or not node.configured else access.known_roles(roles)
 
     def get(self, path: str) -> MethodHandler:
         request, answer, kind = METHODS.get(path, ("google.protobuf.Empty", "google.protobuf.Empty", "unary"))
@@ -66,7 +74,7 @@ class MethodTable:
             raise
         except ConnectionBroken:
             status = "(connection broken)"
-            self._connection.transport.abort()
+            self._connection.abort()
         except asyncio.CancelledError:
             status = "(cut)"
             raise
@@ -93,9 +101,10 @@ class Router:
 
     # --- log
 
-    def log_connection(self, node: Node, status: str, roles: frozenset[str] | None = None) -> None:
+    def log_connection(self, node: Node, status: str, roles: frozenset[str] | None = None, port: int = 0) -> None:
         entry = {"node": node.name, "address": node.address, "method": "connect", "stage": node.stage}
-        self.fleet.log.write(**entry, role=",".join(sorted(roles)) if roles else "", status=status)
+        role = ",".join(sorted(roles)) if roles else ""
+        self.fleet.log.write(**entry, role=role, status=status, port=port or self.fleet.port)
 
     def log_call(self, call: Call, status: str, security: str, via: str = "") -> None:
         node = call.node
@@ -149,7 +158,7 @@ class Router:
     async def _dial(self, here: Node, there: Node | None, target: str) -> Node:
         """What apid meets when it connects to another node."""
         where = f"Error while dialing: dial tcp {target}:50000: connect: "
-        if there is None or there.fault("no-route"):
+        if there is None or there.is_off or there.fault("no-route"):
             await asyncio.sleep(self.fleet.boot_time)
             refuse(Status.UNAVAILABLE, _CONNECTION_ERROR.format(f"{where}no route to host"))
         if there.fault("half-open") or there.fault("frozen"):
@@ -192,11 +201,17 @@ class Router:
             raise NOT_AUTHORIZED
         await self._suffer(call)
         async for message in service(call):
-            if call.name == "ApplyConfiguration" and call.node.take_fault("lost-apply-answer", call.name):
+            if self._loses_answer(call):
                 raise ConnectionBroken
             yield message
         if call.node.faults:
             call.afterwards.append(lambda: self._served(call))
+
+    def _loses_answer(self, call: Call) -> bool:
+        fault = call.node.fault("lost-answer", call.name)
+        if fault is None or getattr(call.request, "dry_run", False):
+            return False
+        return bool(fault.method or call.name in CHANGES) and call.node.take_fault("lost-answer", call.name) is not None
 
     def _served(self, call: Call) -> None:
         call.node.faults.called(call.name)

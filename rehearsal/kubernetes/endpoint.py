@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 import sys
 import typing as t
@@ -69,10 +70,9 @@ class KubernetesEndpoint:
         return Serving(cluster.id, active.kubernetes_ca, tuple(dict.fromkeys(names)), node.kubernetes_version)
 
     async def _listen(self, wanted: Serving, cluster: Cluster) -> None:
-        server = web.Server(
-            ApiServer(cluster.api, wanted.version, f"{self.node.address}:{self.port}"),
-            request_factory=_request,
-        )
+        api = ApiServer(cluster.api, wanted.version, f"{self.node.address}:{self.port}")
+        tell = functools.partial(self.node.fleet.router.log_connection, self.node, "accepted", port=self.port)
+        server = _LoggingServer(api, request_factory=_request, accepted=tell)
         runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
         await runner.setup()
         site = web.TCPSite(runner, self.node.address, self.port, ssl_context=_tls(wanted), reuse_address=True)
@@ -99,6 +99,18 @@ class KubernetesEndpoint:
     @property
     def is_open(self) -> bool:
         return self._runner is not None
+
+
+class _LoggingServer(web.Server):
+    """Tells of each connection as it is taken, before its handshake."""
+
+    def __init__(self, *handler: t.Any, accepted: t.Callable[[], None], **options: t.Any) -> None:
+        super().__init__(*handler, **options)
+        self._accepted = accepted
+
+    def __call__(self) -> t.Any:
+        self._accepted()
+        return super().__call__()
 
 
 def _request(message: t.Any, payload: t.Any, protocol: t.Any, writer: t.Any, task: t.Any) -> web.BaseRequest:

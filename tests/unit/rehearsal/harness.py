@@ -87,8 +87,9 @@ class Cluster:
         return ("# made for a test\n" + yaml.safe_dump_all(documents, sort_keys=False)).encode()
 
     def context(self, *roles: str) -> ssl.SSLContext:
-        """TLS of a client with these roles."""
-        issued = pki.client_certificate(self.talos_ca, roles or ("os:admin",), datetime.timedelta(hours=1))
+        """TLS of a client with these roles, by default an admin; an empty one is none."""
+        organizations = [role for role in roles or ("os:admin",) if role]
+        issued = pki.client_certificate(self.talos_ca, organizations, datetime.timedelta(hours=1))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.talos_ca.crt)
         with tempfile.NamedTemporaryFile() as file:

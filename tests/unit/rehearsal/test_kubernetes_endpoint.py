@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import socket
 import ssl
 import tempfile
 import typing as t
@@ -19,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rehearsal import pki
+from rehearsal.calls import read_calls
 from rehearsal.configuration import KeyPair
 from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
@@ -102,6 +104,27 @@ def test_open_while_the_api_server_runs() -> None:
             assert fleet.kubernetes.url(fleet.nodes["w"]) == ""
 
     run(scenario())
+
+
+def test_every_connection_is_told(tmp_path: Path) -> None:
+    """Without a word of TLS, too."""
+    state = StateFolder(tmp_path)
+    state.make()
+
+    async def scenario() -> list[tuple[str, str, int]]:
+        async with cluster_of("cp", state=state) as (fleet, cluster):
+            node = fleet.nodes["cp"]
+            state.calls.unlink()
+            fleet.log.close()
+            for port in (6443, 50000):
+                with socket.create_connection((node.address, port)):
+                    await asyncio.sleep(0.1)
+            await admin(node, cluster)("GET", "/version")
+        calls = read_calls(state.calls)
+        assert {(call["node"], call["method"]) for call in calls} == {("cp", "connect")}
+        return [(call["port"], call["status"]) for call in calls]
+
+    assert run(scenario()) == [(6443, "accepted"), (50000, "no handshake"), (6443, "accepted")]
 
 
 def test_who_is_let_in() -> None:
