@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     fault = commands.add_parser("fault", parents=[common], help="let something go wrong on a node")
     fault.add_argument("node", nargs="?", help="or 'git': the Git server, or 'argocd'")
     fault.add_argument("fault", nargs="?")
-    fault.add_argument("words", nargs="*", metavar="KEY=VALUE", help="times=N method=NAME after=NAME delay=SECONDS")
+    fault.add_argument("words", nargs="*", metavar="KEY=VALUE", help="its settings: see --list")
     fault.add_argument("--in", dest="stages", action="append", default=[], metavar="STAGE", help="only in this stage")
     fault.add_argument("--clear", action="store_true", help="no faults any more (of one node, or of all)")
     fault.add_argument("--list", action="store_true", help="the faults that there are")
@@ -137,10 +137,10 @@ def status_table(nodes: list[dict[str, t.Any]]) -> str:
 
 def _fault(parsed: argparse.Namespace, state: StateFolder) -> None:
     if parsed.list:
-        faults = [[name, text] for name, text in FAULTS.items()]
-        faults += [[f"git {name}", text] for name, text in GIT_FAULTS.items()]
-        faults += [[f"argocd {name}", text] for name, text in ARGO_CD_FAULTS.items()]
-        print(table(["FAULT", "WHAT HAPPENS"], faults))
+        tables = (("", FAULTS), ("git ", GIT_FAULTS), ("argocd ", ARGO_CD_FAULTS))
+        kinds = [(f"{whose}{name}", kind) for whose, faults in tables for name, kind in faults.items()]
+        rows = [[name, ", ".join(kind.settings) or "-", kind.text] for name, kind in kinds]
+        print(table(["FAULT", "SETTINGS", "WHAT HAPPENS"], rows))
     elif parsed.clear:
         ask(state, "clear", nodes=[parsed.node] if parsed.node else [])
     elif not parsed.node or not parsed.fault:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
 import socket
 import ssl
 import struct
@@ -32,18 +34,10 @@ _CODEC = ProtoCodec()
 _DISPATCH = _DispatchServerEvents()
 
 
-class Silent(asyncio.Protocol):
-    """Takes everything and says nothing."""
-
-    def __init__(self, transports: set[asyncio.BaseTransport]) -> None:
-        self._transports = transports
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transports.add(transport)
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transports.discard(self._transport)
+# While one of these lasts nothing that is sent to the node is heard.
+SILENT = ("half-open", "frozen", "no-route")
+# What these are shows in a new connection only: those that are open break as one begins.
+BREAKING = ("refused", "unknown-authority", "certificate-required-broken-pipe")
 
 
 class Endpoint:
@@ -56,7 +50,9 @@ class Endpoint:
         self._context: ssl.SSLContext | None = None
         self._context_key: tuple[t.Any, ...] = ()
         self._connections: set[TlsProtocol] = set()
-        self._silent: set[asyncio.BaseTransport] = set()
+        # Of which the log has no line yet.
+        self._untold: set[TlsProtocol] = set()
+        self._followed = self._condition
         self._unroutable: unroutable.Unroutable | None = None
 
     @property
@@ -65,19 +61,47 @@ class Endpoint:
         impostor = self.node.impostor
         return impostor if impostor is not None and self.node.fault("other-machine") else self.node
 
+    @property
+    def _is_gone(self) -> bool:
+        """Is there nothing at the address that could even refuse?"""
+        return self.served.is_off or self.node.fault("no-route") is not None
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._is_gone or any(self.node.fault(name) for name in SILENT)
+
+    # --- open connections
+
+    @property
+    def _condition(self) -> tuple[Node, bool, frozenset[str]]:
+        """What decides about the connections that are open: who answers, does it, and what breaks them."""
+        return self.served, self._is_silent, frozenset(name for name in BREAKING if self.node.fault(name))
+
+    def follow(self) -> None:
+        """The node's state or faults changed: so do the connections that are open."""
+        (before, _, known), condition = self._followed, self._condition
+        self._followed = condition
+        served, is_silent, breaking = condition
+        for connection in list(self._connections):
+            if is_silent and (served.is_off or self.node.fault("frozen")):
+                connection.stand_still()
+            elif is_silent:
+                connection.mute()
+            elif connection.is_mute or served is not before or breaking - known:
+                reset(connection)
+
     # --- listening
 
     @property
     def _should_listen(self) -> bool:
-        node = self.node
-        if not self.served.up or node.fault("refused") or node.fault("no-route"):
+        if not self.served.up or self._is_gone or self.node.fault("refused"):
             return False
         return self.served.certificate() is not None
 
     @property
     def waits(self) -> bool:
-        """Up, but without a certificate, or a fault ended by itself: worth looking again."""
-        return (self._server is None) is self._should_listen
+        """Up, but without a certificate, or a fault began or ended by itself: worth looking again."""
+        return (self._server is None) is self._should_listen or self._followed != self._condition
 
     async def update(self) -> None:
         """Listen or don't, as the node's state and faults demand."""
@@ -85,72 +109,76 @@ class Endpoint:
             await self._update()
 
     async def _update(self) -> None:
-        if self._should_listen:
+        self.follow()
+        if not self._is_gone:
             self._route_again()
+        if self._should_listen:
             await self._listen()
         else:
-            self.close()
-            if self.node.fault("no-route") and self._unroutable is None:
+            self._close()
+            self.drop()
+            if self._is_gone and self._unroutable is None:
                 self._unroutable = unroutable.Unroutable(self.node.address, self.port)
 
     async def _listen(self) -> None:
-        if self._server is None:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(self._protocol, self.node.address, self.port, backlog=128)
+        if self._server is not None:
+            return
+        listen = functools.partial(
+            asyncio.get_running_loop().create_server, self._protocol, self.node.address, self.port, backlog=128
+        )
+        try:
+            self._server = await listen()
+        except OSError as problem:
+            # A rehearsal that was killed may have left the address without a route.
+            if problem.errno == errno.EADDRINUSE or not unroutable.route_again(self.node.address):
+                raise
+            self._server = await listen()
 
-    def close(self, abruptly: bool = False) -> None:
-        """No new connections, and the end of those that are open."""
+    def _close(self) -> None:
+        """No new connections."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        self._route_again()
-        self.drop(abruptly)
 
     def _route_again(self) -> None:
-        if self._unroutable is not None and not self.node.fault("no-route"):
+        if self._unroutable is not None:
             self._unroutable.end()
             self._unroutable = None
 
     def end(self) -> None:
         """The daemon goes down: nothing stays behind."""
-        self.close(abruptly=True)
-        if self._unroutable is not None:
-            self._unroutable.end()
-            self._unroutable = None
-
-    def drop(self, abruptly: bool = False) -> None:
-        """End the open connections: with a farewell, as apid does, or just so."""
-        for transport in list(self._silent):
-            t.cast(asyncio.Transport, transport).abort()
+        self._close()
         for connection in list(self._connections):
-            if abruptly:
-                reset(connection)
-            else:
+            reset(connection)
+        self._route_again()
+
+    def drop(self) -> None:
+        """End the open connections with a farewell, as apid does."""
+        for connection in list(self._connections):
+            if not connection.is_mute:
                 farewell(connection)
 
     # --- connections
 
     def _protocol(self) -> asyncio.Protocol:
-        if self.node.fault("half-open"):
-            self.router.log_connection(self.node, "half-open")
-            return Silent(self._silent)
         return TlsProtocol(self._tls_context(), self._made, self._opened, self._refused, self._lost)
 
     def _made(self, connection: TlsProtocol) -> None:
         self._connections.add(connection)
+        self._untold.add(connection)
         if self._server is None:  # the node went in the moment between
             reset(connection)
+        elif self.node.fault("half-open"):
+            self._tell(connection, "half-open")
+            connection.mute()
 
     def _tls_context(self) -> ssl.SSLContext:
         served = self.served
         certificate = served.certificate()
-        foreign, broken = self.node.fault("unknown-authority"), self._breaks()
-        key = (served, certificate, bool(foreign), broken)
+        foreign, broken = self.node.take_fault("unknown-authority") is not None, self._breaks()
+        key = (served, certificate, foreign, broken)
         if self._context is None or key != self._context_key:
-            self._context, self._context_key = (
-                self._new_context(served, certificate, bool(foreign), broken),
-                key,
-            )
+            self._context, self._context_key = self._new_context(served, certificate, foreign, broken), key
         return self._context
 
     def _breaks(self) -> bool:
@@ -170,23 +198,28 @@ class Endpoint:
         node = self.node
         if self._breaks():
             node.take_fault("certificate-required-broken-pipe")
-            self.router.log_connection(node, "broken pipe")
+            self._tell(connection, "broken pipe")
             asyncio.get_running_loop().call_soon(reset, connection)
-            return Silent(self._silent)
-        node.take_fault("unknown-authority")
+            return asyncio.Protocol()
         roles = certificate_roles(connection.tls)
-        self.router.log_connection(self.served, "OK", roles)
+        self._tell(connection, "OK", roles)
         if node.fault("frozen"):
-            return Silent(self._silent)
+            connection.mute()
         mapping = self.router.mapping(self.served, connection, roles)
         handler = Handler(mapping, _CODEC, None, _DISPATCH)
         return H2Protocol(handler, _GRPC, _H2)
 
     def _refused(self, connection: TlsProtocol, problem: ssl.SSLError) -> None:
-        self.router.log_connection(self.served, f"handshake failed: {problem.reason}")
+        self._tell(connection, f"handshake failed: {problem.reason}")
 
     def _lost(self, connection: TlsProtocol) -> None:
         self._connections.discard(connection)
+        if connection in self._untold:
+            self._tell(connection, "no handshake")
+
+    def _tell(self, connection: TlsProtocol, status: str, roles: frozenset[str] | None = None) -> None:
+        self._untold.discard(connection)
+        self.router.log_connection(self.served, status, roles)
 
 
 def certificate_roles(tls: ssl.SSLObject) -> frozenset[str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import typing as t
 import uuid
 
@@ -52,6 +53,7 @@ class Fleet:
         self._by_address = {node.address: node for node in self.nodes.values()}
         self._ticking: asyncio.Task[None] | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
+        self._complained: set[Endpoint] = set()
         if state:
             self._read_faults(read_json(state.faults, {}))
 
@@ -76,8 +78,8 @@ class Fleet:
             endpoint.end()
         await self.kubernetes.stop()
         self._save_etcd()
-        self.log.close()
         await asyncio.sleep(0)
+        self.log.close()
 
     async def _tick(self) -> None:
         """What happens by itself: etcd's members, workers that wait for a certificate."""
@@ -86,8 +88,20 @@ class Fleet:
             self.settle()
             for endpoint in self.endpoints.values():
                 if endpoint.waits:
-                    await endpoint.update()
+                    await self._update(endpoint)
             await self.kubernetes.settle()
+
+    async def _update(self, endpoint: Endpoint) -> None:
+        """A port that can't be had for now is told of once, and tried again all the time."""
+        try:
+            await endpoint.update()
+        except OSError as problem:
+            if endpoint not in self._complained:
+                where = f"{endpoint.node.address}:{endpoint.port}"
+                print(f"can't listen at {where}: {problem.strerror or problem}", file=sys.stderr)
+            self._complained.add(endpoint)
+        else:
+            self._complained.discard(endpoint)
 
     def settle(self) -> None:
         """Let etcd's members do what they do by themselves."""
@@ -132,12 +146,14 @@ class Fleet:
 
     def refresh(self, node: Node) -> None:
         """The node's state or faults changed: its endpoint follows."""
-        task = asyncio.get_running_loop().create_task(self.endpoint(node).update())
+        task = asyncio.get_running_loop().create_task(self._update(self.endpoint(node)))
         self._refreshing.add(task)
         task.add_done_callback(self._refreshing.discard)
 
-    def drop_connections(self, node: Node, abruptly: bool = False) -> None:
-        self.endpoint(node).drop(abruptly)
+    def drop_connections(self, node: Node) -> None:
+        """End them politely, unless another machine has this node's address by now."""
+        if self.endpoint(node).served is node:
+            self.endpoint(node).drop()
 
     def save(self, node: Node) -> None:
         if self.state is not None and self.nodes.get(node.name) is node:
@@ -173,7 +189,7 @@ class Fleet:
             self._faults_changed(node)
 
     def _faults_changed(self, node: Node) -> None:
-        self.drop_connections(node, abruptly=True)
+        self.endpoint(node).follow()
         self.refresh(node)
         self.save_faults()
 

@@ -74,6 +74,7 @@ class Node:
         self.impostor: Node | None = None
         self._certificate: pki.Issued | None = None
         self._rollback: asyncio.TimerHandle | None = None
+        self._then: t.Callable[[], None] | None = None
         self._parsed_configurations: dict[str, MachineConfiguration] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.record.boot_id = self.record.boot_id or str(uuid.uuid4())
@@ -203,8 +204,12 @@ class Node:
     # --- power and boots
 
     @property
+    def is_off(self) -> bool:
+        return not self.record.powered and not self.sequence
+
+    @property
     def stage(self) -> str:
-        if not self.record.powered and not self.sequence:
+        if self.is_off:
             return "off"
         if self.sequence:
             return STAGES_OF_SEQUENCES[self.sequence]
@@ -251,35 +256,39 @@ class Node:
 
     def start_sequence(self, sequence: str, actor: str = "", then: t.Callable[[], None] | None = None) -> None:
         """Reboot, shut down or reset: answers first, then the node goes."""
-        self.sequence = sequence
+        if self.is_off:
+            return
+        self.sequence, self._then = sequence, then
         self.events.sequence(sequence, actor)
-        self._later(self._go_down(sequence, then))
+        self._later(self._go_down())
 
-    async def _go_down(self, sequence: str, then: t.Callable[[], None] | None) -> None:
+    async def _go_down(self) -> None:
         await asyncio.sleep(GRACE * 2)
         self.events.task("stopAllServices")
         await asyncio.sleep(GRACE * 2)
         self.up = False
+        self.fleet.drop_connections(self)
         self.fleet.refresh(self)
-        if then is not None:
-            then()
-        if sequence == "shutdown" or not self.record.powered:
-            self.record.powered, self.sequence = False, ""
-            self.save()
+        if not self._leaves_power():
             return
         await asyncio.sleep(self.fleet.boot_time / 2)
         while self.fault("no-reboot-completes"):
             await asyncio.sleep(GRACE)
         self.boot()
 
+    def _leaves_power(self) -> bool:
+        """Do what the sequence is there for; is there something to boot after it?"""
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+        if self.sequence == "shutdown" or not self.record.powered:
+            self.record.powered, self.sequence = False, ""
+            self.save()
+        return self.record.powered
+
     def boot(self) -> None:
         """The node is up again, with the stored configuration."""
-        self.keep_tried()
-        if self.take_fault("old-config"):
-            self.record.stored = self.record.previous
-        if self.record.stored != self.record.active:
-            self._run_by_stored()
-        self.record.powered, self.record.boot_id = True, str(uuid.uuid4())
+        self._run_by_stored()
         self._certificate = None
         self.observed.clear()
         self.events = EventHistory()
@@ -289,6 +298,13 @@ class Node:
         self.fleet.refresh(self)
 
     def _run_by_stored(self) -> None:
+        """What a boot makes of the record."""
+        self.keep_tried()
+        if self.take_fault("old-config"):
+            self.record.stored = self.record.previous
+        self.record.powered, self.record.boot_id = True, str(uuid.uuid4())
+        if self.record.stored == self.record.active:
+            return
         if self.record.stored:
             self.set_active(base64.b64decode(self.record.stored))
         else:
@@ -298,8 +314,9 @@ class Node:
         """The plug is pulled: connections just stop."""
         for task in self._tasks:
             task.cancel()
-        self.record.powered, self.up, self.sequence = False, False, ""
+        self.record.powered, self.up, self.sequence, self._then = False, False, "", None
         self.keep_tried()
+        self.fleet.endpoint(self).follow()
         self.save()
         self.fleet.refresh(self)
 
@@ -330,6 +347,8 @@ class Node:
         """End what is under way: the daemon goes down. A sequence counts as completed, a try as rolled back."""
         for task in self._tasks:
             task.cancel()
+        if self.sequence and self._leaves_power():
+            self._run_by_stored()
         if self.record.rollback_to:
             self.record.active = self.record.rollback_to
         self.keep_tried()

@@ -36,10 +36,11 @@ class TlsTransport(asyncio.Transport):
         return self._outer.transport.is_closing()
 
     def close(self) -> None:
-        self._outer.transport.close()
+        if not self._outer.is_mute:
+            self._outer.transport.close()
 
     def abort(self) -> None:
-        self._outer.transport.abort()
+        self._outer.abort()
 
     def pause_reading(self) -> None:
         self._outer.transport.pause_reading()
@@ -65,16 +66,36 @@ class TlsProtocol(asyncio.Protocol):
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._made, self._opened, self._refused, self._lost = made, opened, refused, lost
         self.inner: asyncio.Protocol | None = None
+        self.is_mute = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = t.cast(asyncio.Transport, transport)
         self._made(self)
 
+    def mute(self) -> None:
+        """From now on nothing is heard and nothing said, but the connection stays."""
+        self.is_mute = True
+
+    def stand_still(self) -> None:
+        """The same, and whoever works on an answer stops."""
+        self.mute()
+        inner, self.inner = self.inner, asyncio.Protocol()
+        if inner is not None:
+            inner.connection_lost(None)
+
+    def abort(self) -> None:
+        if not self.is_mute:
+            self.transport.abort()
+
     def flush(self) -> None:
         if self._outgoing.pending:
-            self.transport.write(self._outgoing.read())
+            said = self._outgoing.read()
+            if not self.is_mute:
+                self.transport.write(said)
 
     def data_received(self, data: bytes) -> None:
+        if self.is_mute:
+            return
         self._incoming.write(data)
         if self.inner is None and not self._shake_hands():
             return

@@ -13,23 +13,29 @@ import socket
 import subprocess
 
 
+def route_again(address: str) -> bool:
+    """Was there such a route? It is gone now."""
+    return _route("del", address)
+
+
+def _route(action: str, address: str) -> bool:
+    command = ["ip", "route", action, "unreachable", f"{address}/32", "table", "local"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        return done.returncode == 0 or "File exists" in done.stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 class Unroutable:
     """From the making of it until ``end``, connections to the address fail or time out."""
 
     def __init__(self, address: str, port: int) -> None:
         self._address = address
         self._sockets: list[socket.socket] = []
-        self._routed = self._route("add")
+        self._routed = _route("add", address)
         if not self._routed:
             self._fill_queue(port)
-
-    def _route(self, action: str) -> bool:
-        command = ["ip", "route", action, "unreachable", f"{self._address}/32", "table", "local"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-            return done.returncode == 0 or "File exists" in done.stderr
-        except (OSError, subprocess.TimeoutExpired):
-            return False
 
     def _fill_queue(self, port: int) -> None:
         listener = socket.socket()
@@ -45,7 +51,7 @@ class Unroutable:
 
     def end(self) -> None:
         if self._routed:
-            self._route("del")
+            route_again(self._address)
         for open_socket in self._sockets:
             open_socket.close()
         self._sockets.clear()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from rehearsal.faults import Fault
+from rehearsal.faults import Fault, Kind
 from rehearsal.state import StateFolder, read_json, write_json
 
-FAULTS: dict[str, str] = {
-    "app-degraded": "the Application is Degraded, whatever its objects are (app=NAME picks one)",
-    "app-out-of-sync": "the Application stays OutOfSync, as when somebody rewrites an object (app=NAME picks one)",
+FAULTS: dict[str, Kind] = {
+    "app-degraded": Kind("the Application is Degraded, whatever its objects are (app=NAME picks one)", ("app",)),
+    "app-out-of-sync": Kind("it stays OutOfSync, as when somebody rewrites an object (app=NAME picks one)", ("app",)),
 }
-_SETTINGS = ("app",)
 
 
 class ApplicationFaults:
@@ -26,7 +25,7 @@ class ApplicationFaults:
         self.changes = 0
 
     def add(self, name: str, words: t.Mapping[str, str]) -> None:
-        self._all.append(Fault.from_words(name, words, known=FAULTS, once=(), settings=_SETTINGS))
+        self._all.append(Fault.from_words(name, words, known=FAULTS))
         self._changed()
 
     def clear(self) -> None:

@@ -21,7 +21,7 @@ from rehearsal.configuration import KeyPair
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Fault
 from rehearsal.git.repositories import PROTECTED, Repository
-from rehearsal.git.settings import FAULTS, ONCE, PORT, USER, GitSettings
+from rehearsal.git.settings import FAULTS, PORT, USER, GitSettings
 from rehearsal.state import StateFolder, read_json, write_json
 
 BODY_LIMIT = 256 * 1024 * 1024
@@ -83,7 +83,7 @@ class GitServer:
     # --- faults
 
     def add_fault(self, name: str, words: t.Mapping[str, str]) -> None:
-        self.faults.append(Fault.from_words(name, words, known=FAULTS, once=ONCE))
+        self.faults.append(Fault.from_words(name, words, known=FAULTS))
         self._save_faults()
 
     def clear_faults(self) -> None:

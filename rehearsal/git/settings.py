@@ -9,20 +9,19 @@ import secrets
 from dataclasses import dataclass
 
 from rehearsal import pki
+from rehearsal.faults import Kind
 from rehearsal.git.repositories import FIRST, Repository
 from rehearsal.state import StateFolder, write_private
 
 PORT = 3000
 USER = "homelab"
-FAULTS: dict[str, str] = {
-    "refused": "the server's port is closed: connection refused",
-    "token-revoked": "no token is good any more: 401",
-    "read-only": "the token may read but not push: 403",
-    "protected-branch": "pushes are declined by a hook, as a protected branch does it",
-    "moves-on": "somebody else commits just before a push arrives, which is therefore not a fast-forward",
+FAULTS: dict[str, Kind] = {
+    "refused": Kind("the server's port is closed: connection refused"),
+    "token-revoked": Kind("no token is good any more: 401"),
+    "read-only": Kind("the token may read but not push: 403"),
+    "protected-branch": Kind("pushes are declined by a hook, as a protected branch does it"),
+    "moves-on": Kind("somebody else commits just before a push, which is no fast-forward then", ("times",), once=True),
 }
-# Faults that happen once unless told otherwise.
-ONCE = frozenset(("moves-on",))
 
 
 @dataclass(frozen=True)

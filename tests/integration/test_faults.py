@@ -49,7 +49,7 @@ time-not-in-sync                 | -                | -                | -      
 already-bootstrapped             | -                | -                | -                | -
 no-quorum                        | -                | -                | -                | -
 reboot-in-call                   | "connection"     | ConnectionLost   | -                | -
-lost-apply-answer                | -                | -                | -                | -
+lost-answer                      | -                | -                | -                | -
 old-config                       | -                | -                | -                | -
 other-machine                    | WrongMachine     | WrongMachine     | WrongMachine     | WrongMachine
 no-reboot-completes              | -                | -                | -                | -
@@ -70,7 +70,7 @@ time-not-in-sync                 | -                | -                | WaitedT
 already-bootstrapped             | -                | -                | WaitedTooLong
 no-quorum                        | -                | -                | WaitedTooLong
 reboot-in-call                   | -                | -                | -
-lost-apply-answer                | -                | -                | -
+lost-answer                      | -                | -                | -
 old-config                       | -                | -                | -
 other-machine                    | WrongMachine     | WrongMachine     | RefusedBootstrap
 no-reboot-completes              | -                | -                | -
@@ -91,7 +91,7 @@ time-not-in-sync                 | WaitedTooLong    | -                | "time i
 already-bootstrapped             | WaitedTooLong    | -                | -
 no-quorum                        | WaitedTooLong    | -                | "etcd not healthy"
 reboot-in-call                   | -                | ConnectionLost   | "the connection broke"
-lost-apply-answer                | -                | -                | -
+lost-answer                      | -                | -                | -
 old-config                       | -                | -                | -
 other-machine                    | UnknownAuthority | UnknownAuthority | "another machine"
 no-reboot-completes              | -                | -                | -
@@ -116,7 +116,7 @@ NOT_WAITED_FOR = {
 }
 PHASES_WITH_PATIENCE = ("first", "in first", "change", "in change", "bootstrap", "in bootstrap")
 # A part of the matrix for every `make test`.
-USUAL = ("refused", "frozen", "hang", "unknown-authority", "reboot-in-call", "lost-apply-answer", "other-machine")
+USUAL = ("refused", "frozen", "hang", "unknown-authority", "reboot-in-call", "lost-answer", "other-machine")
 
 # No call of the product may take longer than the sum of its upper bounds, here and under load.
 SECONDS = 60.0
@@ -342,7 +342,7 @@ CASES = {
         Case("already-bootstrapped", "etcd data directory is not empty", (), "talos-cp"),
         Case("no-quorum", "etcdserver: no leader", (), "talos-cp"),
         Case("reboot-in-call", "", ("method=ApplyConfiguration",)),
-        Case("lost-apply-answer", ""),
+        Case("lost-answer", ""),
         Case("old-config", "came back with its previous one", later=True),
         Case("other-machine", "declared is d8:3a:dd:0a:10:6"),
         Case("no-reboot-completes", "the node must answer with its new config", later=True),

@@ -314,7 +314,7 @@ def test_a_node_that_never_comes_back() -> None:
 def test_an_apply_whose_answer_was_lost_is_not_sent_again_once_it_arrived() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.machine = SYSCTLS
-        nodes.fault("cp", "lost-apply-answer")
+        nodes.fault("cp", "lost-answer")
         assert (await nodes.converge("cp")).changed
         assert nodes.calls("ApplyConfiguration") == ["cp"]
 

@@ -175,6 +175,15 @@ def test_a_reader_neither_reads_nor_tries_configurations() -> None:
     on_a_control_plane(test)
 
 
+def test_a_certificate_without_a_role_may_do_nothing() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        for role in ("", "os:unheard-of"):
+            somebody = Client(fleet.nodes["cp"], cluster.context(role))
+            assert await refusal(somebody.machine("Version")) == (Status.PERMISSION_DENIED, "not authorized")
+
+    on_a_control_plane(test)
+
+
 def test_accepted_cas_are_accepted() -> None:
     async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
         other = Cluster()
@@ -235,7 +244,7 @@ def test_several_nodes_answer_in_one_message() -> None:
             assert "no route to host" in message
             fleet.nodes["worker"].power_off()
             status, message = await refusal(admin.machine("Version", metadata={"node": worker}))
-            assert "connection refused" in message
+            assert "no route to host" in message
 
     run(whole())
 

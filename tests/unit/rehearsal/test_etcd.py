@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import io
 import tarfile
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,6 +21,8 @@ from grpclib.const import Status
 from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
 from rehearsal.messages import new
+from rehearsal.node import NodeRecord
+from rehearsal.state import StateFolder, read_json
 from tests.unit.rehearsal.harness import (
     MACHINE_STATUS,
     Client,
@@ -259,6 +263,37 @@ async def test_reset_of_the_whole_disk_leaves_nothing_to_boot(fleet: Fleet, clus
     await admin.machine("Reset", new("machine.ResetRequest", reboot=True))
     await until(lambda: fleet.nodes["cp"].stage == "off")
     assert fleet.etcd.clusters == []
+
+
+@pytest.mark.parametrize("sequence", ["reset", "apply", "shutdown"])
+def test_down_completes_what_is_under_way(tmp_path: Path, sequence: str) -> None:
+    state = StateFolder(tmp_path)
+    state.make()
+
+    async def before() -> bytes:
+        async with fleet_of("cp", state=state, talos_version="1.13.9") as fleet:
+            cluster = Cluster()
+            admin = await configured(fleet, cluster)
+            data = cluster.config("cp", "controlplane", env={"GRPC_GO_LOG_VERBOSITY_LEVEL": "99"})
+            if sequence == "reset":
+                request = new("machine.ResetRequest", reboot=True)
+                for label in ("STATE", "EPHEMERAL"):
+                    request.system_partitions_to_wipe.add(label=label, wipe=True)
+                await admin.machine("Reset", request)
+            elif sequence == "apply":
+                assert (await admin.apply(data)).mode_details.startswith("Applied configuration with a reboot")
+            else:
+                await admin.machine("Shutdown")
+            assert fleet.nodes["cp"].sequence
+        return data
+
+    data = run(before())
+    record = NodeRecord(**read_json(state.nodes / "cp.json"))
+    assert record.powered == (sequence != "shutdown")
+    if sequence == "apply":
+        assert base64.b64decode(record.active) == base64.b64decode(record.stored) == data
+    else:
+        assert (record.active == "", read_json(state.etcd) == []) == (sequence == "reset", sequence == "reset")
 
 
 @with_cluster("cp")

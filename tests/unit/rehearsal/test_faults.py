@@ -7,29 +7,42 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import re
+import socket
 import ssl
+import time
 import typing as t
 
 import pytest
+from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 
+from ansible_collections.homelab.talos.plugins.module_utils import _api
+from ansible_collections.homelab.talos.plugins.module_utils._errors import ConnectionLost, NoAnswer
 from rehearsal.faults import FAULTS, Fault, NodeFaults
 from rehearsal.fleet import Fleet
 from rehearsal.kubernetes.api import Terms
 from rehearsal.kubernetes.kinds import built_in
+from rehearsal.messages import message_class
+from rehearsal.unroutable import Unroutable
 from tests.unit.rehearsal.harness import (
     MACHINE_STATUS,
     Client,
     Cluster,
     configured,
     fleet_of,
+    insecure,
+    network,
     refusal,
     run,
     until,
 )
 
 SHORT = 0.5
+QUIET = ("half-open", "frozen", "no-route", "power off")
 BROKEN = (OSError, StreamTerminatedError)
 Test = t.Callable[[Fleet, Cluster, Client], t.Coroutine[t.Any, t.Any, None]]
 TESTS: dict[str, Test] = {}
@@ -197,14 +210,19 @@ async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
     await until(lambda: node.record.boot_id != boot)
 
 
-@of("lost-apply-answer")
+@of("lost-answer")
 async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
     data = cluster.config("renamed", "controlplane")
-    put(fleet, "lost-apply-answer")
+    put(fleet, "lost-answer")
+    await admin.apply(data, dry_run=True)
     with pytest.raises(BROKEN):
         await admin.apply(data)
     assert await admin.config() == data
     await admin.apply(data)
+    put(fleet, "lost-answer", method="Bootstrap")
+    with pytest.raises(BROKEN):
+        await admin.machine("Bootstrap")
+    assert [member.hostname for member in (await admin.machine("EtcdMemberList")).members] == ["renamed"]
 
 
 @of("old-config")
@@ -267,6 +285,92 @@ async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
     await until(lambda: ready() == 1)
 
 
+def quiet(fleet: Fleet, how: str) -> None:
+    if how == "power off":
+        fleet.nodes["pi"].power_off()
+    else:
+        fleet.add_fault(fleet.nodes["pi"], Fault.from_words(how, {}))
+
+
+@pytest.mark.parametrize("how", QUIET)
+def test_an_open_connection_is_left_without_a_word(how: str) -> None:
+    """Neither a reset nor a farewell comes: only the client's own deadline or keepalive ends the call."""
+
+    async def whole() -> None:
+        async with fleet_of("pi") as fleet:
+            address = fleet.nodes["pi"].address
+            async with Channel(address, 50000, ssl=insecure()) as channel:
+                types = (message_class("google.protobuf.Empty"), message_class("machine.VersionResponse"))
+                method = UnaryUnaryMethod(channel, "/machine.MachineService/Version", *types)
+                await method(types[0](), timeout=60)
+                quiet(fleet, how)
+                with pytest.raises(TimeoutError):
+                    await method(types[0](), timeout=SHORT)
+            fleet.clear_faults(fleet.nodes.values())
+            fleet.nodes["pi"].power_on()
+            await until(lambda: fleet.endpoints["pi"]._server is not None)
+            assert await Client(fleet.nodes["pi"]).stage() == "maintenance"
+
+    run(whole())
+
+
+@pytest.mark.parametrize(("keepalive", "error"), [(False, NoAnswer), (True, ConnectionLost)])
+def test_the_product_gives_up_an_apply_that_the_power_cut(
+    monkeypatch: pytest.MonkeyPatch, keepalive: bool, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(_api, "APPLY_SECONDS", 60.0 if keepalive else SHORT)
+    if keepalive:
+        quick = Configuration(_keepalive_time=0.1, _keepalive_timeout=0.2)
+        monkeypatch.setattr(_api, "Configuration", lambda **_: quick)
+
+    async def whole() -> None:
+        async with fleet_of("cp") as fleet:
+            node, cluster = fleet.nodes["cp"], Cluster()
+            await configured(fleet, cluster, ready=False)
+            before = node.record.stored
+            async with _api.connect(_api.Endpoint("cp", node.address), cluster.context()) as connected:
+                await connected.version()
+                node.power_off()
+                with pytest.raises(error):
+                    await connected.apply_configuration(cluster.config("renamed", "controlplane"), mode="auto")
+            assert node.record.stored == before
+
+    run(whole())
+
+
+def test_a_fault_begins_some_time_after_a_call() -> None:
+    async def whole() -> None:
+        async with fleet_of("pi") as fleet:
+            node = fleet.nodes["pi"]
+            client = Client(node)
+            fleet.add_fault(node, Fault.from_words("refused", {"after": "ServiceList", "delay": "1"}))
+            await client.machine("ServiceList")
+            served = time.monotonic()
+            await client.machine("Version")
+            await until(lambda: fleet.endpoints["pi"]._server is None)
+            assert time.monotonic() - served > 0.9
+
+    run(whole())
+
+
+@pytest.mark.parametrize(("words", "refusals"), [({"times": "2"}, 2), ({}, 4)])
+def test_a_role_is_refused_for_a_while_after_an_apply(words: dict[str, str], refusals: int) -> None:
+    async def whole() -> None:
+        async with fleet_of("cp") as fleet:
+            cluster = Cluster()
+            admin = await configured(fleet, cluster, ready=False)
+            fault = Fault.from_words("permission-denied", {"after": "ApplyConfiguration", **words})
+            fleet.add_fault(fleet.nodes["cp"], fault)
+            await admin.machine("Version")
+            await admin.apply(cluster.config("renamed", "controlplane"))
+            for _ in range(refusals):
+                assert await refusal(admin.machine("Version")) == (Status.PERMISSION_DENIED, "not authorized")
+            fleet.clear_faults([] if words else fleet.nodes.values())
+            await admin.machine("Version")
+
+    run(whole())
+
+
 def test_no_route_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")  # no "ip" command: the queue is filled instead
 
@@ -279,6 +383,34 @@ def test_no_route_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
             fleet.clear_faults(fleet.nodes.values())
             await until(lambda: fleet.endpoints["pi"]._server is not None)
             assert await Client(fleet.nodes["pi"]).stage() == "maintenance"
+
+    run(whole())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="routes are root's")
+def test_a_killed_rehearsal_left_no_route() -> None:
+    async def whole() -> None:
+        Unroutable(f"{network()}.11", 50000)
+        async with fleet_of("pi") as fleet:
+            assert await Client(fleet.nodes["pi"]).stage() == "maintenance"
+
+    run(whole())
+
+
+def test_a_port_that_is_taken_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    async def whole() -> None:
+        async with fleet_of("pi", "beside") as fleet:
+            node = fleet.nodes["pi"]
+            fleet.add_fault(node, Fault("refused"))
+            await until(lambda: fleet.endpoints["pi"]._server is None)
+            with socket.create_server((node.address, 50000)):
+                fleet.clear_faults([node])
+                await asyncio.sleep(0.3)
+                fleet.add_fault(fleet.nodes["beside"], Fault("refused", begins=time.time() + 0.1))
+                await until(lambda: fleet.endpoints["beside"]._server is None)
+            await until(lambda: fleet.endpoints["pi"]._server is not None)
+            assert await Client(node).stage() == "maintenance"
+            assert capsys.readouterr().err.startswith(f"can't listen at {node.address}:50000: ")
 
     run(whole())
 
@@ -305,8 +437,36 @@ def test_words() -> None:
     assert Fault.from_json(fault.as_json()) == fault
     with pytest.raises(ValueError, match="unknown fault 'hangs'; known: refused, "):
         Fault.from_words("hangs", {})
-    with pytest.raises(ValueError, match="unknown setting 'time'"):
-        Fault.from_words("hang", {"time": "1"})
+
+
+WRONG = {
+    "hang time=1": "hang takes no setting 'time'; it takes: method, times, after, delay",
+    "frozen method=Version": "frozen takes no setting 'method'; it takes: after, delay",
+    "no-quorum times=1": "no-quorum takes no setting 'times'; it takes: after, delay",
+    "hang method=Versoin": "method=Versoin: no such call; known: ApplyConfiguration, ",
+    "refused after=Nothing": "after=Nothing: no such call; known: ",
+    "refused delay=1": "delay=1: refused begins so long after a call; name it with after=NAME",
+    "hang times=many": "times=many: not a number",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_settings_that_would_be_ignored_are_refused(words: str) -> None:
+    name, setting = words.split()
+    with pytest.raises(ValueError, match=f"^{re.escape(WRONG[words])}"):
+        Fault.from_words(name, dict([setting.split("=")]))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_setting_of_a_fault_is_taken(name: str) -> None:
+    words = {"times": "1", "method": "Version", "after": "Version", "delay": "0.1"}
+    taken = {key: value for key, value in words.items() if key in FAULTS[name].settings}
+    fault = Fault.from_words(name, taken)
+    assert not fault.applies("running", "Version")
+    fault.called("Version")
+    assert fault.applies("running", "Version") == (name == "slow")
+    fault.begins -= 0.1
+    assert fault.applies("running", "Version")
 
 
 def test_times_are_counted_for_the_method_only() -> None:
