@@ -12,15 +12,17 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-import yaml
-
-from rehearsal.documents import known_kinds
-from rehearsal.unknown_keys import unknown_keys
+from rehearsal.standin.decode import Decoder, Document
+from rehearsal.standin.encode import encode
+from rehearsal.standin.errors import CommandError
+from rehearsal.standin.known_keys import V1ALPHA1
+from rehearsal.standin.release import Release
+from rehearsal.standin.validation import validate
 from rehearsal.versions import TalosVersion
-from rehearsal.yaml_text import dump
 
-Document = dict[str, t.Any]
-LOADER: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Content = dict[str, t.Any]
+# Where a Raspberry Pi boots from its card.
+PLATFORM = "metal"
 # The schematics of images without customization, which a node reports when its configuration names no factory image.
 VANILLA_SCHEMATICS = {
     "generic": "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba",
@@ -47,18 +49,29 @@ class MachineConfiguration:
 
     data: bytes
     documents: tuple[Document, ...] = field(repr=False)
+    _decoder: Decoder = field(repr=False)
 
     @classmethod
     def parse(cls, data: bytes, version: TalosVersion) -> MachineConfiguration:
         """What Talos makes of the bytes; ``InvalidConfiguration`` in its words."""
         return _parse(data, version)
 
-    @functools.cached_property
-    def v1alpha1(self) -> Document | None:
-        return next((document for document in self.documents if "kind" not in document), None)
+    def require_valid(self) -> list[str]:
+        """Talos' warnings; ``InvalidConfiguration`` for what it refuses."""
+        try:
+            warnings, error = validate(list(self.documents), self._decoder.release, PLATFORM, strict=False)
+        except CommandError as problem:
+            raise InvalidConfiguration(str(problem)) from None
+        if error:
+            raise InvalidConfiguration(error)
+        return warnings
 
-    def of_kind(self, kind: str) -> Document:
-        return next((document for document in self.documents if document.get("kind") == kind), {})
+    @functools.cached_property
+    def v1alpha1(self) -> Content | None:
+        return next((document.content for document in self.documents if document.kind == V1ALPHA1), None)
+
+    def of_kind(self, kind: str) -> Content:
+        return next((document.content for document in self.documents if document.kind == kind), {})
 
     def section(self, *path: str) -> t.Any:
         """What stands at a path of the v1alpha1 document, None where nothing does."""
@@ -162,7 +175,11 @@ class MachineConfiguration:
     @functools.cached_property
     def normal_text(self) -> str:
         """The documents written anew, without comments: what Talos compares and shows as a difference."""
-        return "---\n".join(dump(document) for document in self.documents)
+        return encode(list(self.documents), self._decoder.known)
+
+    def v1alpha1_text(self, content: Content) -> str:
+        """The same of such a document with this content."""
+        return encode([Document("", V1ALPHA1, "", content)], self._decoder.known)
 
 
 def _from_base64(pair: t.Any) -> KeyPair:
@@ -170,48 +187,17 @@ def _from_base64(pair: t.Any) -> KeyPair:
     return KeyPair(*(base64.b64decode(pair.get(part) or "").decode() for part in ("crt", "key")))
 
 
+@functools.cache
+def _decoder(version: TalosVersion) -> Decoder:
+    major, minor = version.minor.split(".")
+    return Decoder(Release(version.tag, (int(major), int(minor))))
+
+
 def _parse(data: bytes, version: TalosVersion) -> MachineConfiguration:
-    known = known_kinds(version)
-    seen: set[tuple[str, str]] = set()
-    documents: list[Document] = []
+    decoder = _decoder(version)
     try:
-        loader = LOADER(data.decode())
-        while loader.check_node():
-            node = loader.get_node()
-            value = loader.construct_document(node)
-            if value is not None:
-                _check_document(value, node.start_mark.line + 1, known, seen)
-                documents.append(value)
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise InvalidConfiguration(f"decode error: yaml: {_place(problem)}") from None
-    return MachineConfiguration(data, tuple(documents))
-
-
-def _place(problem: Exception) -> str:
-    mark = getattr(problem, "problem_mark", None)
-    return f"line {mark.line + 1}: {getattr(problem, 'problem', '')}" if mark else str(problem)
-
-
-def _check_document(document: t.Any, line: int, known: frozenset[str], seen: set[tuple[str, str]]) -> None:
-    if not isinstance(document, dict):
-        raise InvalidConfiguration(f"expected a YAML document at line {line}")
-    version, kind = str(document.get("apiVersion", "")), str(document.get("kind", ""))
-    name = str(document.get("name", ""))
-    place = f"{version}/{kind or 'v1alpha1'}/{name}"
-    if (kind, name) in seen:
-        raise InvalidConfiguration(f"duplicate document {place} is not allowed (line {line})")
-    seen.add((kind, name))
-    problem = _problem_of(document, version, kind, known)
-    if problem:
-        raise InvalidConfiguration(f"error decoding document {place} (line {line}): {problem}")
-
-
-def _problem_of(document: Document, version: str, kind: str, known: frozenset[str]) -> str:
-    if not kind:
-        if not document.keys() & {"machine", "cluster", "debug", "persist"}:
-            return "missing kind"
-        unknown = unknown_keys(document)
-        return f"unknown keys found during decoding:\n{dump(unknown)}" if unknown else ""
-    if not version:
-        return "missing apiVersion"
-    return "" if version == "v1alpha1" and kind in known else f'"{kind}" "{version}": not registered'
+        return MachineConfiguration(data, tuple(decoder.configuration(data.decode())), decoder)
+    except UnicodeDecodeError:
+        raise InvalidConfiguration("decode error: yaml: invalid leading UTF-8 octet") from None
+    except CommandError as problem:
+        raise InvalidConfiguration(str(problem)) from None

@@ -10,8 +10,13 @@ import difflib
 import typing as t
 
 from rehearsal.configuration import MachineConfiguration
-from rehearsal.documents import IMMEDIATE_FEATURES, IMMEDIATE_MACHINE_KEYS
-from rehearsal.yaml_text import dump
+
+# Talos 1.13 takes changes of these without a reboot; any other change under "machine" needs one.
+IMMEDIATE_MACHINE_KEYS = (
+    *("ca", "acceptedCAs", "time", "certSANs", "install", "network", "sysfs", "sysctls", "logging", "controlPlane"),
+    *("kubelet", "kernel", "registries", "pods", "seccompProfiles", "nodeAnnotations", "nodeLabels", "nodeTaints"),
+)
+IMMEDIATE_FEATURES = ("kubernetesTalosAPIAccess", "kubePrism", "hostDNS", "imageCache", "nodeAddressSortAlgorithm")
 
 
 def text_difference(old: str, new: str) -> str:
@@ -33,7 +38,7 @@ def reboot_reason(old: MachineConfiguration, new: MachineConfiguration) -> str:
     after = _without_immediate_changes(old.v1alpha1, new.v1alpha1)
     if after == old.v1alpha1:
         return ""
-    shown = text_difference(dump(old.v1alpha1), dump(after))
+    shown = text_difference(old.v1alpha1_text(old.v1alpha1), new.v1alpha1_text(after))
     return f"this config change can't be applied in immediate mode\ndiff:\n{shown}"
 
 

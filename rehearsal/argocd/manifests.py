@@ -19,7 +19,6 @@ import yaml
 
 from rehearsal.argocd.globs import matches
 from rehearsal.argocd.repositories import Commit, Unreadable, content
-from rehearsal.configuration import LOADER
 from rehearsal.kubernetes import Object
 from rehearsal.standin.autopilot.commands import kubectl_path
 from rehearsal.standin.errors import CommandError
@@ -79,7 +78,7 @@ def documents(git: Path, blob: str, name: str) -> tuple[Object, ...]:
     """The objects of one file, whose name says how to read it; a YAML file that has none is somebody else's."""
     text = content(git, blob)
     try:
-        read = [json.loads(text)] if name.endswith(".json") else list(yaml.load_all(text, LOADER))
+        read = [json.loads(text)] if name.endswith(".json") else list(yaml.load_all(text, yaml.CSafeLoader))
         found = [_as_json(document) for document in read if document is not None]
     except (ValueError, TypeError, yaml.YAMLError) as problem:
         if name.endswith(".json") or all(word in text for word in _LOOKS_LIKE_ONE):
@@ -121,4 +120,4 @@ def _kustomized(commit: Commit, path: str) -> list[Object]:
         if done.returncode:
             said = done.stderr.strip().replace(folder, _CACHE)
             raise _unknown(f"`kustomize build {_CACHE}/{path}` failed exit status {done.returncode}: {said}")
-    return [_as_json(document) for document in yaml.load_all(done.stdout, LOADER) if document is not None]
+    return [_as_json(document) for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document is not None]

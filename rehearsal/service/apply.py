@@ -11,11 +11,10 @@ from grpclib.const import Status
 
 from rehearsal.configuration import InvalidConfiguration, MachineConfiguration
 from rehearsal.differences import difference, reboot_reason
-from rehearsal.durations import go_duration
 from rehearsal.messages import new
 from rehearsal.node import Node
 from rehearsal.service.call import NOT_AUTHORIZED, Answers, Call, refuse
-from rehearsal.validation import validate
+from rehearsal.standin.durations import written
 
 REBOOT, AUTO, NO_REBOOT, STAGED, TRY = range(5)
 TRY_SECONDS = 60.0
@@ -35,21 +34,22 @@ async def apply_configuration(call: Call) -> Answers:
         raise NOT_AUTHORIZED
     if request.mode != TRY:
         node.keep_tried()  # a dry run too: Talos has it this way
-    configuration = _checked(node, request.data)
+    configuration, warnings = _checked(node, request.data)
     mode, details, reason = _mode(node, configuration, request.mode)
     if request.dry_run:
-        yield _answer(mode, _dry_run(node, configuration, details))
+        yield _answer(mode, _dry_run(node, configuration, details), warnings)
         return
     if mode == TRY:
         seconds = request.try_mode_timeout.ToTimedelta().total_seconds() or TRY_SECONDS
         details += "\nThe config is applied in 'try' mode and will be automatically reverted back in "
-        details += go_duration(seconds)
+        details += written(seconds)
         node.revert_after(seconds)
     _take(call, configuration, mode)
-    yield _answer(mode, details + reason)
+    yield _answer(mode, details + reason, warnings)
 
 
-def _checked(node: Node, data: bytes) -> MachineConfiguration:
+def _checked(node: Node, data: bytes) -> tuple[MachineConfiguration, list[str]]:
+    """The configuration, and Talos' warnings."""
     try:
         configuration = MachineConfiguration.parse(data, node.version)
         if node.configured and not configuration.complete:
@@ -57,10 +57,9 @@ def _checked(node: Node, data: bytes) -> MachineConfiguration:
                 "the applied machine configuration doesn't contain v1alpha1 config, "
                 "did you mean to patch the machine config instead?"
             )
-        validate(configuration)
+        return configuration, configuration.require_valid()
     except InvalidConfiguration as problem:
         refuse(Status.INVALID_ARGUMENT, str(problem))
-    return configuration
 
 
 def _mode(node: Node, configuration: MachineConfiguration, mode: int) -> tuple[int, str, str]:
@@ -118,6 +117,6 @@ def _take(call: Call, configuration: MachineConfiguration, mode: int) -> None:
             call.afterwards.append(node.swap_certificate)
 
 
-def _answer(mode: int, details: str) -> object:
-    message = new("machine.ApplyConfiguration", mode=mode, mode_details=details)
+def _answer(mode: int, details: str, warnings: list[str]) -> object:
+    message = new("machine.ApplyConfiguration", mode=mode, mode_details=details, warnings=warnings)
     return new("machine.ApplyConfigurationResponse", messages=[message])

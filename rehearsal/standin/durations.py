@@ -14,7 +14,7 @@ _PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
 def canonical(text: str) -> str | None:
     """``90m`` as ``1h30m0s``; None for what is no duration."""
     length = seconds(text)
-    return None if length is None else ("-" if text.startswith("-") else "") + _written(abs(length))
+    return None if length is None else ("-" if text.startswith("-") else "") + written(abs(length))
 
 
 def seconds(text: str) -> float | None:
@@ -27,7 +27,8 @@ def seconds(text: str) -> float | None:
     return -length if text.startswith("-") else length
 
 
-def _written(length: float) -> str:
+def written(length: float) -> str:
+    """90.0 as ``1m30s``."""
     if not length:
         return "0s"
     for unit in ("ns", "µs", "ms"):

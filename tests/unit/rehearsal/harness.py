@@ -71,6 +71,7 @@ class Cluster:
             "type": kind,
             "token": "aaaaaa.0123456789abcdef",
             "ca": _pair(self.talos_ca, control_plane),
+            "install": {"disk": "/dev/mmcblk0"},
             **machine,
         }
         cluster: dict[str, t.Any] = {
@@ -80,6 +81,7 @@ class Cluster:
         }
         if control_plane:
             cluster["etcd"] = {"ca": _pair(self.etcd_ca, True)}
+            cluster["secretboxEncryptionSecret"] = base64.b64encode(bytes(32)).decode()
         documents = [
             {"version": "v1alpha1", "debug": False, "machine": section, "cluster": cluster},
             {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": hostname},

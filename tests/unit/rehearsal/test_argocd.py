@@ -636,7 +636,7 @@ def test_faults_are_kept(synced: Scene) -> None:
     faults = ApplicationFaults(synced.state)
     faults.add("app-degraded", {})
     assert ApplicationFaults(synced.state).active("app-degraded", "any")
-    with pytest.raises(ValueError, match="unknown setting 'times'; known: app"):
+    with pytest.raises(ValueError, match="app-degraded takes no setting 'times'; it takes: app"):
         faults.add("app-degraded", {"times": "1"})
     with pytest.raises(ValueError, match="unknown fault 'frozen'; known: app-degraded, app-out-of-sync"):
         faults.add("frozen", {})

@@ -383,7 +383,7 @@ def test_faults_of_argo_cd(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[s
     assert rehearsal("fault", "argocd", "app-degraded", "app=web") == 0
     assert [fault["app"] for fault in json.loads(rehearsal.state.argocd_faults.read_text())] == ["web"]
     assert rehearsal("fault", "argocd", "app-degraded", "times=1") == 1
-    assert "unknown setting 'times'; known: app" in capsys.readouterr().err
+    assert "app-degraded takes no setting 'times'; it takes: app" in capsys.readouterr().err
     assert rehearsal("fault", "--clear", "argocd") == 0
     assert json.loads(rehearsal.state.argocd_faults.read_text()) == []
     assert rehearsal("fault", "--list") == 0

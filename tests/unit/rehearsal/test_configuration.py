@@ -13,8 +13,8 @@ from grpclib.const import Status
 
 from rehearsal.configuration import MachineConfiguration
 from rehearsal.differences import difference, reboot_reason
-from rehearsal.durations import go_duration
 from rehearsal.fleet import Fleet
+from rehearsal.standin.durations import written
 from rehearsal.versions import TalosVersion
 from rehearsal.yaml_text import as_scalar
 from tests.unit.rehearsal.harness import (
@@ -214,7 +214,7 @@ def test_schematic_of_the_installer() -> None:
     async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
         extension = await admin.spec("runtime", "ExtensionStatuses.runtime.talos.dev", "0")
         assert extension["metadata"]["version"].startswith("ee21ef4a")  # the board's own
-        image = {"image": f"factory.example/metal-installer/{'ab' * 32}:v1.14.2"}
+        image = {"disk": "/dev/mmcblk0", "image": f"factory.example/metal-installer/{'ab' * 32}:v1.14.2"}
         await admin.apply(cluster.config("cp", "controlplane", install=image))
         extension = await admin.spec("runtime", "ExtensionStatuses.runtime.talos.dev", "0")
         assert extension["metadata"] | {"name": "schematic", "version": "ab" * 32} == extension["metadata"]
@@ -275,10 +275,10 @@ def test_a_scalar_reads_back_as_the_same_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(30, "30s"), (60, "1m0s"), (90.5, "1m30.5s"), (3600, "1h0m0s"), (0.4, "0.4s")]
+    ("seconds", "text"), [(30, "30s"), (60, "1m0s"), (90.5, "1m30.5s"), (3600, "1h0m0s"), (0.4, "400ms")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert go_duration(seconds) == text
+    assert written(seconds) == text
 
 
 def test_which_changes_need_a_reboot_in_1_13() -> None:

@@ -153,11 +153,29 @@ def test_fingerprint_is_that_of_the_served_key() -> None:
 
 
 BAD = {
-    "not YAML": (b"machine: [", "decode error: yaml: line "),
+    "not YAML": (b"machine: [", "decode error: go-yaml load error in parser "),
     "unknown key": (
         b"machine:\n    tokn: a\n",
         "(line 1): unknown keys found during decoding:\nmachine:\n    tokn: a\n",
     ),
+    "unknown key below": (
+        b"machine:\n    kubelet:\n        nodIP: {}\n",
+        "unknown keys found during decoding:\nmachine:\n    kubelet:\n        nodIP: {}\n",
+    ),
+    "unknown key of a network": (
+        b"machine:\n    network: {hostnam: a}\n",
+        "unknown keys found during decoding:\nmachine:\n    network:\n        hostnam: a\n",
+    ),
+    "unknown key of a document": (
+        b"apiVersion: v1alpha1\nkind: LinkConfig\nname: end0\nmut: 1500\n",
+        "unknown keys found during decoding:\nmut: 1500\n",
+    ),
+    "text for a number": (
+        b"apiVersion: v1alpha1\nkind: LinkConfig\nname: end0\nmtu: big\n",
+        "construct errors: line 4: ",
+    ),
+    "no UTF-8": (b"machine: \xff", "decode error: yaml: invalid leading UTF-8 octet"),
+    "nothing": (b"", "config not found"),
     "unknown kind": (b"apiVersion: v1alpha1\nkind: Hostnam\n", '"Hostnam" "v1alpha1": not registered'),
     "no kind": (b"hostname: a\n", "missing kind"),
 }
@@ -177,7 +195,7 @@ def test_refuses_what_is_no_configuration(name: str) -> None:
 
 
 def test_kinds_of_1_14_are_unknown_to_1_13() -> None:
-    document = b"apiVersion: v1alpha1\nkind: KubeletConfig\n"
+    document = b"apiVersion: v1alpha1\nkind: KubeletConfig\nimage: registry.example/kubelet:v1.37.1\n"
 
     async def test(version: str) -> bool:
         async with fleet_of("pi", talos_version=version) as fleet:
