@@ -19,16 +19,19 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import yaml
+from grpclib.const import Status
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
 
+from rehearsal.fleet import Fleet
 from rehearsal.messages import METHODS, message_class
+from rehearsal.node import Node
 from tests.unit.rehearsal.harness import Cluster, fleet_of, insecure, swapped, until
 
 WIRE = Path(__file__).parent / "wire"
 CUT = "(cut)"
 CUT_SECONDS = 0.5
-STATUS_NAMES = {"0": "OK", "2": "UNKNOWN", "3": "INVALID_ARGUMENT", "6": "ALREADY_EXISTS", "7": "PERMISSION_DENIED"}
+STATUS_NAMES = {str(status.value): status.name for status in Status}
 
 
 @dataclass
@@ -154,32 +157,49 @@ def _value_paths(value: t.Any, prefix: str) -> set[str]:
 # --- the replay
 
 
+# What would end the node for the calls after it, or needs one whose services never start, gets a node of its own.
+ALONE = ("reboot-refused", "reset-refused", "health")
+
+
 async def _steps(version: str) -> dict[int, Answer]:
-    """Every call of a recording, in its order, to one simulated node; answers by position."""
-    calls = recorded(version)
-    config = next(call for call in calls if call["during"] == "maint-apply")
+    """Every call of a recording that is served, in its order; answers by position."""
+    calls = {position: call for position, call in enumerate(recorded(version)) if call["method"] in METHODS}
+    config = next(call for call in calls.values() if call["during"] == "maint-apply")
     cluster = _recorded_cluster(config)
     answers: dict[int, Answer] = {}
-    async with fleet_of("cp", talos_version=version) as fleet:
-        node = fleet.nodes["cp"]
-        for position, call in enumerate(calls):
-            if call["method"] not in METHODS:
-                continue
-            metadata = {
-                key: node.address if "node" in key and value else value for key, value in call["metadata"].items()
-            }
-            maintenance = call["during"].startswith("maint-")
-            if call["during"] == "bootstrap":
-                await until(lambda: node.services_up)
-            if call["during"] == "bootstrap-again":
-                await until(lambda: fleet.etcd.runs_on(node))
-            context = insecure() if maintenance else cluster.context()
-            answers[position] = await send(node.address, context, call, metadata)
-            if call["during"] == "maint-apply":
-                await swapped(node)
-            if call["during"] == "get-cpu":
-                break  # then the recording tries what a container can't do
+    async with fleet_of("cp", *ALONE, talos_version=version) as fleet:
+
+        async def one(position: int, node: Node) -> None:
+            answers[position] = await _step(fleet, node, cluster, calls[position])
+
+        async def alone(position: int) -> None:
+            node = fleet.nodes[calls[position]["during"]]
+            await _step(fleet, node, cluster, config)
+            node.applied_at += 3600  # nothing starts: it does not join the other's etcd either
+            await one(position, node)
+
+        async def in_order() -> None:
+            for position, call in calls.items():
+                if call["during"] not in ALONE:
+                    await one(position, fleet.nodes["cp"])
+
+        apart = [alone(position) for position, call in calls.items() if call["during"] in ALONE]
+        await asyncio.gather(in_order(), *apart)
     return answers
+
+
+async def _step(fleet: Fleet, node: Node, cluster: Cluster, call: dict[str, t.Any]) -> Answer:
+    """One call, once the node is where the real one was."""
+    metadata = {key: node.address if "node" in key and value else value for key, value in call["metadata"].items()}
+    if call["during"] == "bootstrap":
+        await until(lambda: node.services_up)
+    if call["during"] == "bootstrap-again":
+        await until(lambda: fleet.etcd.runs_on(node))
+    context = insecure() if call["during"].startswith("maint-") else cluster.context()
+    answer = await send(node.address, context, call, metadata)
+    if call["during"] == "maint-apply":
+        await swapped(node)
+    return answer
 
 
 def replay(version: str) -> dict[int, Answer]:
