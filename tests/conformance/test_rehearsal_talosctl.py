@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 import yaml
 
 from rehearsal import ROOT
+from tests.real_talosctl import each_real_talosctl
 
 INVENTORY = """
 all:
@@ -31,15 +31,6 @@ all:
         controlplanes: {hosts: {cp: {node_board: rpi_4}}}
         workers: {hosts: {worker: {node_board: rpi_5}, spare: {}}}
 """
-
-
-def found() -> list[t.Any]:
-    named = os.environ.get("REHEARSAL_TALOSCTL", "").split(os.pathsep)
-    paths = [path for path in named if path] or [path for path in [shutil.which("talosctl")] if path]
-    if paths:
-        return [pytest.param(path, id=Path(path).name) for path in paths]
-    reason = "not run: no talosctl (REHEARSAL_TALOSCTL or PATH)"
-    return [pytest.param("", id="none", marks=pytest.mark.skip(reason=reason))]
 
 
 class Rehearsed:
@@ -93,6 +84,10 @@ class Rehearsed:
         path.write_text((self.folder / f"{name}.yaml").read_text().replace("debug: false", "debug: true"))
         return path
 
+    def status(self, name: str) -> dict[str, t.Any]:
+        nodes = json.loads(self.rehearsal("status", "--json").stdout)
+        return next(node for node in nodes if node["name"] == name)
+
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + 90
         while True:
@@ -103,7 +98,7 @@ class Rehearsed:
             time.sleep(0.2)
 
 
-@pytest.fixture(scope="module", params=found())
+@pytest.fixture(scope="module", params=each_real_talosctl())
 def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Rehearsed]:
     """A cluster of a control plane and a worker, made by talosctl; ``spare`` stays in maintenance."""
     made = Rehearsed(request.param, tmp_path_factory.mktemp("talosctl"))
@@ -222,6 +217,19 @@ def test_apply_config_modes(nodes: Rehearsed) -> None:
     assert tried.stderr.endswith("will be automatically reverted back in 1s\n")
     again = nodes("worker", "apply-config", "--mode", "no-reboot", "--file", original)
     assert (again.returncode, again.stderr) == (0, "Applied configuration without a reboot\n")
+    before = nodes.status("worker")["boot_id"]
+    rebooted = nodes("worker", "apply-config", "--mode", "reboot", "--file", changed)
+    if nodes.old:
+        assert (rebooted.returncode, rebooted.stderr) == (0, "Applied configuration with a reboot\n")
+        deadline = time.monotonic() + 90
+        while nodes.status("worker")["boot_id"] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        nodes.wait_until_ready()
+        assert nodes("worker", "apply-config", "--mode", "no-reboot", "--file", original).returncode == 0
+    else:
+        assert rebooted.returncode == 1
+        assert 'invalid argument "reboot" for "-m, --mode" flag' in rebooted.stderr
 
 
 def test_apply_config_refusals(nodes: Rehearsed) -> None:

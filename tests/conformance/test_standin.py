@@ -4,7 +4,7 @@
 """The stand-in for talosctl against recordings of the real one, and against a real one where there is one.
 
 The recordings lie in ``talosctl/<version>``; without them only this test fails. A real talosctl is compared where
-the environment names one: ``REHEARSAL_TALOSCTL=/usr/local/bin/talosctl``.
+REHEARSAL_TALOSCTL names one or several (separated by colons), or one is on the PATH.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -22,9 +21,9 @@ import pytest
 import yaml
 
 from rehearsal.standin.talosctl import main
+from tests.real_talosctl import each_real_talosctl
 
 _RECORDINGS = pathlib.Path(__file__).with_name("talosctl")
-_REAL = os.environ.get("REHEARSAL_TALOSCTL", "")
 _NAMES = sorted(str(path.relative_to(_RECORDINGS)) for path in _RECORDINGS.glob("*/*.json"))
 Play = t.Callable[[str, list[str]], tuple[int, str, str]]
 
@@ -278,21 +277,20 @@ _MISTAKES = {
     "no DNS name": ("cluster.local", "a..b"),
     "no forwarding": ("forwardKubeDNSToHost: true", "forwardKubeDNSToHost: false"),
 }
-needs_real = pytest.mark.skipif(not _REAL, reason="REHEARSAL_TALOSCTL names no real talosctl")
 
 
 class _Both:
     """One command by the real talosctl and by the stand-in in the same directory."""
 
-    def __init__(self, directory: pathlib.Path, play: Play) -> None:
-        self._directory = directory
+    def __init__(self, binary: str, directory: pathlib.Path, play: Play) -> None:
+        self._binary, self._directory = binary, directory
         self._play = play
         self.version = self.real(["version", "--client", "--short"])[1].split()[-1]
         for name, text in _PATCHES.items():
             (directory / f"{name}.yaml").write_text(text, encoding="utf-8")
 
     def real(self, arguments: list[str]) -> tuple[int, str, str]:
-        command = [_REAL, *arguments]
+        command = [self._binary, *arguments]
         ran = subprocess.run(command, cwd=self._directory, capture_output=True, text=True, check=False)
         return ran.returncode, ran.stdout, ran.stderr.partition("\n\nUsage:")[0]
 
@@ -314,14 +312,13 @@ class _Both:
         return [*where, "--talos-version", contract, "-t", machine_type, *more]
 
 
-@pytest.fixture
-def both(tmp_path: pathlib.Path, play: Play) -> _Both:
-    made = _Both(tmp_path, play)
+@pytest.fixture(params=each_real_talosctl())
+def both(request: pytest.FixtureRequest, tmp_path: pathlib.Path, play: Play) -> _Both:
+    made = _Both(request.param, tmp_path, play)
     assert made.real(["gen", "secrets"])[0] == 0
     return made
 
 
-@needs_real
 @pytest.mark.parametrize("contract", _CONTRACTS)
 def test_generates_as_the_real_one(contract: str, both: _Both) -> None:
     flags: list[list[str]] = [
@@ -339,7 +336,6 @@ def test_generates_as_the_real_one(contract: str, both: _Both) -> None:
     assert both.differing(commands) == []
 
 
-@needs_real
 @pytest.mark.parametrize("contract", _CONTRACTS)
 def test_patches_as_the_real_one(contract: str, both: _Both, tmp_path: pathlib.Path) -> None:
     for machine_type in _TYPES:
@@ -358,7 +354,6 @@ def test_patches_as_the_real_one(contract: str, both: _Both, tmp_path: pathlib.P
     assert both.differing(commands) == []
 
 
-@needs_real
 @pytest.mark.parametrize("contract", _CONTRACTS)
 @pytest.mark.parametrize("machine_type", _TYPES)
 def test_validates_as_the_real_one(contract: str, machine_type: str, both: _Both, tmp_path: pathlib.Path) -> None:
@@ -371,7 +366,6 @@ def test_validates_as_the_real_one(contract: str, machine_type: str, both: _Both
     assert both.differing(commands) == []
 
 
-@needs_real
 def test_refuses_as_the_real_one(both: _Both) -> None:
     endpoints = ("plum", "plum:6443", "http://plum:1", "https://plum:99999", "https://", "10.44.0.1:6443")
     commands = [
@@ -393,7 +387,6 @@ def test_refuses_as_the_real_one(both: _Both) -> None:
     assert both.differing(commands) == []
 
 
-@needs_real
 @pytest.mark.parametrize("contract", _CONTRACTS)
 def test_recovers_secrets_as_the_real_one(contract: str, both: _Both, tmp_path: pathlib.Path) -> None:
     generated = both.real(both.generate(contract, "controlplane"))[1]
@@ -401,7 +394,6 @@ def test_recovers_secrets_as_the_real_one(contract: str, both: _Both, tmp_path: 
     assert not both.differ(["gen", "secrets", "-o", "-", "--from-controlplane-config", "controlplane.yaml"])
 
 
-@needs_real
 def test_the_real_one_takes_our_secrets(both: _Both, play: Play) -> None:
     assert play(both.version, ["gen", "secrets", "--force"])[0] == 0
     assert both.real(both.generate("v1.13", "talosconfig"))[0] == 0

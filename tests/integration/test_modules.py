@@ -27,6 +27,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._credentials import 
 from ansible_collections.homelab.talos.plugins.module_utils._errors import NotAuthorized
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import ADMIN, READER, SecretsBundle
 from ansible_collections.homelab.talos.plugins.plugin_utils import _cluster_action
+from tests.real_talosctl import each_real_talosctl
 
 from .conftest import ROOT, MakeRehearsal, Rehearsal, Run
 from .test_secrets import small_inventory
@@ -348,10 +349,10 @@ def test_a_reader_may_look_and_reads_no_machine_config(cluster: Bench) -> None:
         asyncio.run(configs(reader))
 
 
-@pytest.mark.skipif(not os.environ.get("REHEARSAL_TALOSCTL"), reason="REHEARSAL_TALOSCTL names no real talosctl")
-def test_the_real_talosctl_takes_the_talosconfigs(cluster: Bench) -> None:
+@pytest.mark.parametrize("talosctl", each_real_talosctl())
+def test_the_real_talosctl_takes_the_talosconfigs(cluster: Bench, talosctl: str) -> None:
     def get(role: str) -> subprocess.CompletedProcess[str]:
-        talosctl, path = os.environ["REHEARSAL_TALOSCTL"], cluster.admin_dir / role
+        path = cluster.admin_dir / role
         argv = [talosctl, "--talosconfig", path, "get", "machineconfig", "-o", "yaml"]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import shutil
 import subprocess
 import typing as t
 
@@ -18,6 +16,7 @@ from ansible_collections.homelab.talos.plugins.module_utils import _definition, 
 from rehearsal.standin import talosctl as standin
 from rehearsal.standin.release import Release
 from rehearsal.standin.secrets_bundle import new_bundle
+from tests.real_talosctl import real_talosctls
 
 MAC = "02:00:5e:10:00:07"
 CLUSTER = {
@@ -448,14 +447,6 @@ def test_values_come_back() -> None:
 
 
 STANDIN = "stand-in"
-
-
-def talosctl() -> list[str]:
-    """Real binaries: those that TALOSCTL names (separated by colons), else the one on the PATH, else the stand-in."""
-    named = [path for path in os.environ.get("TALOSCTL", "").split(":") if path]
-    return named or [shutil.which("talosctl") or STANDIN]
-
-
 CA = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n"
 EVERYTHING = {
     "node_address": "n7.lan",
@@ -488,7 +479,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("variables", [{}, EVERYTHING], ids=["least", "everything"])
 @pytest.mark.parametrize("machine", ["controlplane", "worker"])
 @pytest.mark.parametrize("contract", ["1.13", "1.14"])
-@pytest.mark.parametrize("binary", talosctl())
+@pytest.mark.parametrize("binary", real_talosctls() or [STANDIN])
 def test_talosctl_takes_the_settings(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
