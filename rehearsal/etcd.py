@@ -88,7 +88,9 @@ class Etcd:
 
     def _new_member(self, node: Node, voter: bool) -> Member:
         start = time.time() + self.boot_time
-        return Member(secrets.randbits(63) | 1, node.name, node.hostname, node.address, start, voter)
+        # The kernel's hostname, which has no domain.
+        hostname = node.hostname.partition(".")[0]
+        return Member(secrets.randbits(63) | 1, node.name, hostname, node.address, start, voter)
 
     def remove(self, node_name: str) -> None:
         """The node's member leaves its cluster; a cluster without members is gone."""

@@ -120,8 +120,8 @@ class Simulation:
 
     # --- what the modules do
 
-    async def plan(self) -> _planning.Plan:
-        return await _planning.plan(self.nodes, self.context, self._assessor)
+    async def plan(self, *picked: str) -> _planning.Plan:
+        return await _planning.plan(self._picked(picked), self.context, self._assessor, self.control_planes)
 
     async def converge(self, name: str, terms: Terms | None = None, **declared: str) -> Outcome:
         node = self.declared(name, **declared)
@@ -132,8 +132,11 @@ class Simulation:
         designated, *others = self.control_planes
         return await _bootstrap.ensure_bootstrapped(designated, others, self.context, seconds=seconds)
 
-    async def missing(self, until: str = "healthy") -> list[str]:
-        return await _readiness.missing(self.nodes, until, self.context)
+    async def missing(self, until: str = "healthy", *picked: str) -> list[str]:
+        return await _readiness.missing(self._picked(picked), until, self.context, self.control_planes)
+
+    def _picked(self, names: t.Sequence[str]) -> list[Node]:
+        return [self.declared(name) for name in names] or self.nodes
 
     async def healthy(self, seconds: float = 60.0) -> None:
         ends = time.monotonic() + seconds

@@ -11,7 +11,7 @@ from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action impo
 
 
 class ActionModule(ClusterAction):
-    supplies: t.ClassVar[frozenset[str]] = frozenset({"hidden", "nodes", "secrets"})
+    supplies: t.ClassVar[frozenset[str]] = frozenset({"control_planes", "hidden", "nodes", "secrets"})
 
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()

@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ._api import Endpoint, EtcdMember, EtcdStatus, connect, on_each
+from ._declaration import Node
 from ._errors import NotFound, TalosError, UnknownAuthority
 from ._waiting import StillWaiting, poll
 
@@ -22,7 +23,7 @@ _BEFORE_DATA = ("Initialized", "Waiting")
 
 @dataclass(frozen=True)
 class EtcdView:
-    """What all control planes say of etcd, by the name of the node.
+    """What the control planes that were asked say of etcd, by the name of the node.
 
     ``joined``: True, False, or the error of a node that did not tell. ``members`` is one member's list.
     """
@@ -52,7 +53,7 @@ class EtcdView:
             if each is not True
         ]
 
-    def members_on(self, node: Endpoint, hostname: str) -> list[EtcdMember]:
+    def members_on(self, node: Endpoint | Node, hostname: str) -> list[EtcdMember]:
         """The members that stand for this node, running or not."""
         own = self.statuses.get(node.name)
         running = own.member_id if isinstance(own, EtcdStatus) else ""
@@ -61,19 +62,31 @@ class EtcdView:
             member
             for member in self.members
             if member.id == running
-            or member.hostname == hostname
+            or is_name_of(member, hostname)
             or any(here in url for url in (*member.peer_urls, *member.client_urls))
         ]
 
-    def problems(
-        self, control_planes: t.Sequence[str], *, without: str = "", excused: t.Collection[EtcdMember] = ()
-    ) -> list[str]:
-        """Why the members, but for the ``excused`` of node ``without``, are not all healthy voters with one leader."""
+    def lacks(self, nodes: t.Sequence[Node], control_planes: t.Sequence[Endpoint]) -> list[str]:
+        """What these control planes lack to be healthy members.
+
+        A member that stands for none of them is not theirs, unless they are all ``control_planes`` that there are.
+        """
+        on_nodes = {node.name: self.members_on(node, node.hostname) for node in nodes}
+        unlisted = [name for name, members in on_nodes.items() if self.joined[name] is True and not members]
+        whole = {each.name for each in control_planes} <= set(on_nodes)
+        theirs = [each for each in self.members if whole or any(each in members for members in on_nodes.values())]
+        return self.absent + self.problems(theirs) + [self._unlisted(name) for name in unlisted]
+
+    def _unlisted(self, name: str) -> str:
+        status = self.statuses[name]
+        reason = status.cause if isinstance(status, TalosError) else "it is not in the list of members"
+        return f"{name}: {reason}"
+
+    def problems(self, members: t.Iterable[EtcdMember]) -> list[str]:
+        """Why these members are not all healthy voters with one leader."""
         by_id = {each.member_id: each for each in self.statuses.values() if isinstance(each, EtcdStatus)}
         found: list[str] = []
-        for member in self.members:
-            if member in excused:
-                continue
+        for member in members:
             status = by_id.get(member.id)
             if status is None:
                 found.append(f"member {member.hostname} does not answer")
@@ -86,9 +99,12 @@ class EtcdView:
         leaders = {each.leader for each in by_id.values() if each.leader}
         if len(leaders) > 1:
             found.append(f"there are {len(leaders)} leaders: two clusters, or an election under way")
-        if not self.members and any(name != without for name in control_planes):
-            found += [f"{name}: {each.cause}" for name, each in self.statuses.items() if isinstance(each, TalosError)]
         return found
+
+
+def is_name_of(member: EtcdMember, hostname: str) -> bool:
+    """Talos gives the member the hostname without its domain."""
+    return bool(member.hostname) and member.hostname in (hostname, hostname.partition(".")[0])
 
 
 async def joined(endpoint: Endpoint, context: ssl.SSLContext) -> bool:
@@ -153,7 +169,7 @@ async def require_free_address(
     others = [each for each in control_planes if each.name != node.name]
     seen = await view(others, context)
     for member in seen.members_on(node, hostname):
-        if member.hostname != hostname:
+        if not is_name_of(member, hostname):
             asked = next(each for each in others if seen.joined[each.name] is True)
             raise StaleMember(
                 f"etcd has a member {member.hostname or 'without a name'} at the address of this node, which is new: "
@@ -162,6 +178,29 @@ async def require_free_address(
                 remedy="If that machine is gone for good, remove its member and run again: "
                 f"talosctl -n {asked.address} etcd remove-member {member.id}",
             )
+
+
+async def lacks(
+    node: Endpoint,
+    hostname: str,
+    control_planes: t.Sequence[Endpoint],
+    context: ssl.SSLContext,
+    *,
+    new: bool,
+) -> list[str]:
+    """What all etcd members but that of ``node`` lack to be healthy, so that it may be changed.
+
+    Nothing before bootstrap. A ``new`` one, in maintenance, can take nothing from etcd that it does not know of; any
+    other is not changed while it is unknown whether etcd runs.
+    """
+    seen = await view(control_planes, context)
+    if not seen.bootstrapped:
+        return seen.absent if seen.unknown and not new else []
+    own = seen.members_on(node, hostname)
+    found = seen.problems(each for each in seen.members if each not in own)
+    if not seen.members and any(each.name != node.name for each in control_planes):
+        found += [f"{name}: {each.cause}" for name, each in seen.statuses.items() if isinstance(each, TalosError)]
+    return found
 
 
 async def gate(
@@ -173,22 +212,12 @@ async def gate(
     seconds: float,
     new: bool,
 ) -> None:
-    """Wait until all etcd members but that of ``node`` are healthy, so that it may be changed.
-
-    Passes at once before bootstrap. A ``new`` one, in maintenance, can take nothing from etcd that it does not know
-    of; any other is not changed while it is unknown whether etcd runs. Raises WaitedTooLong.
-    """
-    names = [each.name for each in control_planes]
+    """Wait until etcd lacks nothing. Raises WaitedTooLong."""
 
     async def look() -> None:
-        seen = await view(control_planes, context)
-        if not seen.bootstrapped:
-            if seen.unknown and not new:
-                raise StillWaiting("; ".join(seen.absent))
-            return
-        problems = seen.problems(names, without=node.name, excused=seen.members_on(node, hostname))
-        if problems:
-            raise StillWaiting("; ".join(problems))
+        missing = await lacks(node, hostname, control_planes, context, new=new)
+        if missing:
+            raise StillWaiting("; ".join(missing))
 
     await poll(
         look,

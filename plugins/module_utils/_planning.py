@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import _etcd as etcd
 from . import _observation as observation
-from ._api import on_each
+from ._api import Endpoint, on_each
 from ._convergence import AS_DECLARED, Assessment, Assessor, endpoint_of
 from ._declaration import Node
 from ._errors import TalosError
@@ -23,11 +23,11 @@ from ._observation import Observation, observe
 
 @dataclass(frozen=True)
 class Plan:
-    """``etcd`` is what the picked control planes say; None where none was picked."""
+    """``etcd`` is what the picked control planes say, and ``etcd_lacks`` what they lack; None where none was picked."""
 
     nodes: dict[str, Assessment]
     etcd: etcd.EtcdView | None
-    control_planes: tuple[str, ...]
+    etcd_lacks: list[str]
 
     @property
     def bootstrapped(self) -> bool:
@@ -35,11 +35,9 @@ class Plan:
 
     @property
     def etcd_problems(self) -> list[str]:
-        if self.etcd is None:
-            return []
-        if not self.etcd.bootstrapped and not self.etcd.unknown:
+        if self.etcd and not self.etcd.bootstrapped and not self.etcd.unknown:
             return ["etcd is not bootstrapped"]
-        return self.etcd.absent + self.etcd.problems(self.control_planes)
+        return self.etcd_lacks
 
     @property
     def healthy(self) -> bool:
@@ -88,12 +86,17 @@ def _unreachable(error: TalosError) -> Observation:
     return Observation("unreachable", error=error)
 
 
-async def plan(nodes: t.Sequence[Node], context: ssl.SSLContext, assessor: Assessor) -> Plan:
-    """Reads only. Raises TalosctlError where a declaration cannot be rendered."""
+async def plan(
+    nodes: t.Sequence[Node], context: ssl.SSLContext, assessor: Assessor, control_planes: t.Sequence[Endpoint]
+) -> Plan:
+    """Reads only, and asks the ``nodes`` only. ``control_planes``: all that the cluster has.
+
+    Raises TalosctlError where a declaration cannot be rendered.
+    """
     seen = await look(nodes, context)
     # talosctl is a process a node where something differs: as many at once as there are processors.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         assessed = dict(zip(seen, pool.map(lambda node: assessor.assess(node, seen[node.name]), nodes)))
-    control_planes = [node for node in nodes if node.machine_type == "controlplane"]
-    view = await etcd.view([endpoint_of(node) for node in control_planes], context) if control_planes else None
-    return Plan(assessed, view, tuple(node.name for node in control_planes))
+    picked = [node for node in nodes if node.machine_type == "controlplane"]
+    view = await etcd.view([endpoint_of(node) for node in picked], context) if picked else None
+    return Plan(assessed, view, view.lacks(picked, control_planes) if view else [])

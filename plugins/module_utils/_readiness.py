@@ -11,20 +11,24 @@ import typing as t
 
 from . import _etcd as etcd
 from . import _observation as observation
+from ._api import Endpoint
 from ._convergence import endpoint_of
 from ._declaration import Node
 from ._planning import look
 
 
-async def missing(nodes: t.Sequence[Node], until: str, context: ssl.SSLContext) -> list[str]:
+async def missing(
+    nodes: t.Sequence[Node], until: str, context: ssl.SSLContext, control_planes: t.Sequence[Endpoint]
+) -> list[str]:
     """A line for each thing that is missing; empty when all nodes are in the state.
 
-    ``until``: maintenance, configured, running, ready, healthy.
+    ``until``: maintenance, configured, running, ready, healthy. ``control_planes``: all that the cluster has.
     """
     seen = await look(nodes, context)
     lines = [f"{node.name}: {lack}" for node in nodes for lack in _lacks(node, seen[node.name], until)]
     if until == "healthy" and not lines:
-        lines += await _etcd_lacks([node for node in nodes if node.machine_type == "controlplane"], context)
+        picked = [node for node in nodes if node.machine_type == "controlplane"]
+        lines += await _etcd_lacks(picked, context, control_planes)
     return lines
 
 
@@ -47,9 +51,10 @@ def _lacks(node: Node, seen: observation.Observation, until: str) -> list[str]:
     return [f"{name}: {reason}" for name, reason in seen.status.unmet] or ["it is not ready"]
 
 
-async def _etcd_lacks(control_planes: t.Sequence[Node], context: ssl.SSLContext) -> list[str]:
-    if not control_planes:
+async def _etcd_lacks(
+    picked: t.Sequence[Node], context: ssl.SSLContext, control_planes: t.Sequence[Endpoint]
+) -> list[str]:
+    if not picked:
         return []
-    view = await etcd.view([endpoint_of(node) for node in control_planes], context)
-    names = [node.name for node in control_planes]
-    return [f"etcd: {problem}" for problem in view.absent + view.problems(names)]
+    view = await etcd.view([endpoint_of(node) for node in picked], context)
+    return [f"etcd: {lack}" for lack in view.lacks(picked, control_planes)]

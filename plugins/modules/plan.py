@@ -112,7 +112,9 @@ bootstrapped:
   returned: success
   type: bool
 etcd_problems:
-  description: What is wrong with etcd.
+  description:
+    - What is wrong with etcd on the control planes among the nodes, and where these are all that there are, with any
+      other member.
   returned: success
   type: list
   elements: str
@@ -140,7 +142,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
     nodes, context = nodes_of(module), module.context(bundle)
-    found = wait_for(plan(nodes, context, assessor))
+    found = wait_for(plan(nodes, context, assessor, module.control_planes))
     cache.save()
     answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
     more = wait_for(details(answering, context))

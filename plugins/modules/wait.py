@@ -18,6 +18,7 @@ author:
 extends_documentation_fragment:
   - homelab.talos.talos
   - homelab.talos.talos.nodes
+  - homelab.talos.talos.control_planes
   - homelab.talos.talos.secrets
   - homelab.talos.talos.talosconfig
   - homelab.talos.attributes
@@ -81,7 +82,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     lines: list[str] = []
 
     async def look() -> None:
-        lines[:] = await missing(nodes, until, context)
+        lines[:] = await missing(nodes, until, context, module.control_planes)
         if lines:
             raise StillWaiting("; ".join(lines))
 
@@ -99,7 +100,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
 def main() -> None:
     module = TalosModule(
         {
-            **shared("hidden", "nodes", "secrets", "talosconfig"),
+            **shared("control_planes", "hidden", "nodes", "secrets", "talosconfig"),
             "last": {"type": "bool", "default": True},
             "step": {"type": "float"},
             "timeout": {"type": "int", "default": 600},

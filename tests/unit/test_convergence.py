@@ -492,6 +492,47 @@ def test_a_control_plane_that_is_away_may_be_changed_itself() -> None:
     on_three(test)
 
 
+def test_one_picked_control_plane_answers_for_itself_only() -> None:
+    """As with --tags: no other node is asked, and the other members are not its own."""
+
+    async def test(nodes: Simulation) -> None:
+        plan = await nodes.plan("cp2")
+        assert (plan.etcd_problems, plan.healthy) == ([], True)
+        assert await nodes.missing("healthy", "cp2") == []
+        assert {entry["node"] for entry in nodes.log.entries} == {"cp2"}
+        nodes.fault("cp2", "hang", method="EtcdStatus")
+        assert (await nodes.plan("cp2")).etcd_problems == ["member cp2 does not answer"]
+
+    on_three(test)
+
+
+def test_where_all_control_planes_are_picked_any_other_member_is_told() -> None:
+    async def test(nodes: Simulation) -> None:
+        [cluster] = nodes.fleet.etcd.clusters
+        stale = next(member for member in cluster.members if member.node == "cp3")
+        cluster.members.append(dataclasses.replace(stale, id=7, node="old", hostname="old", address="192.0.2.7"))
+        assert (await nodes.plan()).etcd_problems == ["member old does not answer"]
+        assert await nodes.missing() == ["etcd: member old does not answer"]
+        assert (await nodes.plan("cp1", "cp2")).etcd_problems == []
+
+    on_three(test)
+
+
+def test_a_member_has_the_hostname_without_its_domain() -> None:
+    async def test(nodes: Simulation) -> None:
+        endpoint = dataclasses.replace(nodes.control_planes[0], address="192.0.2.1")
+        seen = await _etcd.view(nodes.control_planes, nodes.context)
+        away = dataclasses.replace(seen, statuses={})
+        assert [each.hostname for each in away.members_on(endpoint, "cp1.example.net")] == ["cp1"]
+        assert away.members_on(endpoint, "cp.example.net") == []
+        others = nodes.control_planes[1:]
+        await _etcd.require_free_address(nodes.control_planes[0], "cp1.example.net", others, nodes.context)
+        with pytest.raises(StaleMember):
+            await _etcd.require_free_address(nodes.control_planes[0], "cp9.example.net", others, nodes.context)
+
+    on_three(test)
+
+
 def reflash(node: Node) -> None:
     """The card is written anew: nothing is left, and etcd was not told."""
     node.power_off()
