@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import typing as t
 from dataclasses import dataclass
 
@@ -69,6 +68,19 @@ def _name(document: t.Any) -> str:
     return " ".join(str(document[key]) for key in ("kind", "name") if document.get(key))
 
 
+def same(one: t.Any, other: t.Any) -> bool:
+    """Equal in value and type: to YAML 1, 1.0 and true are three things, to Python one."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return _keys(one) == _keys(other) and all(same(each, other[key]) for key, each in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+def _keys(mapping: dict[t.Any, t.Any]) -> set[tuple[type, t.Any]]:
+    return {(type(key), key) for key in mapping}
+
+
 def differences(before: bytes | str, after: bytes | str, redactor: Redactor) -> list[Difference]:
     """Field by field, with secrets hidden. Comments, spacing and the order of documents and keys do not count."""
     old, new = parse(before), parse(after)
@@ -86,7 +98,7 @@ def _compare(
     redactor: Redactor,
     found: list[Difference],
 ) -> None:
-    if before == after:
+    if same(before, after):
         return
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys([*before, *after]):
@@ -121,7 +133,7 @@ def diff(before: bytes | str, after: bytes | str, redactor: Redactor, name: str)
     changed = [
         each
         for each in sorted({*old, *new}, key=lambda each: (each != "v1alpha1", each))
-        if old.get(each, ABSENT) != new.get(each, ABSENT)
+        if not same(old.get(each, ABSENT), new.get(each, ABSENT))
     ]
     return {
         "before_header": f"{name} (on the node)",
@@ -134,15 +146,3 @@ def diff(before: bytes | str, after: bytes | str, redactor: Redactor, name: str)
 def _text(document: t.Any, redactor: Redactor, **others: t.Any) -> str:
     shown = redactor.value(copy.deepcopy(document), **others)
     return "---\n" + yaml.dump(shown, Dumper=SafeDumper, sort_keys=True, default_flow_style=False)
-
-
-def unified(diff_result: t.Mapping[str, str]) -> str:
-    """The lines of a diff result as text, for a plan that is read outside diff mode."""
-    return "".join(
-        difflib.unified_diff(
-            diff_result["before"].splitlines(keepends=True),
-            diff_result["after"].splitlines(keepends=True),
-            diff_result["before_header"],
-            diff_result["after_header"],
-        )
-    )

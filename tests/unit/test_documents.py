@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 
+import pytest
+
 from ansible_collections.homelab.talos.plugins.module_utils import _documents as documents
 from ansible_collections.homelab.talos.plugins.module_utils._redaction import HIDDEN, Redactor
 
@@ -38,6 +40,17 @@ def test_a_difference_names_document_and_field() -> None:
     ]
 
 
+@pytest.mark.parametrize("after", [b"true", b"1.0"])
+def test_another_type_is_a_difference(after: bytes) -> None:
+    before = CONFIG.replace(b'"1"', b"1")
+    changed = CONFIG.replace(b'"1"', after)
+    assert not documents.same(documents.parse(before), documents.parse(changed))
+    assert found(before, changed) == [
+        f"v1alpha1 machine.sysctls.vm.overcommit_memory: 1 -> {after.decode().strip('"')}"
+    ]
+    assert documents.diff(before, changed, Redactor(), "talos-w9")["before"]
+
+
 def test_documents_of_one_kind_are_told_apart_by_name() -> None:
     vlan = b"---\napiVersion: v1alpha1\nkind: VLANConfig\nname: end0.5\nvlanID: 5\n"
     other = vlan.replace(b"5", b"6")
@@ -49,10 +62,10 @@ def test_documents_of_one_kind_are_told_apart_by_name() -> None:
 def test_a_changed_secret_is_told_and_not_shown() -> None:
     after = CONFIG.replace(b"abc123", b"xyz789")
     assert found(CONFIG, after) == ["v1alpha1 machine.token: <hidden> -> <hidden, changed>"]
-    shown = documents.unified(documents.diff(CONFIG, after, Redactor(), "talos-w9"))
-    assert "+  token: <hidden, changed>" in shown
-    assert "abc123" not in shown
-    assert "xyz789" not in shown
+    shown = documents.diff(CONFIG, after, Redactor(), "talos-w9")
+    assert "  token: <hidden, changed>" in shown["after"]
+    assert "abc123" not in str(shown)
+    assert "xyz789" not in str(shown)
 
 
 def test_known_secrets_are_hidden_wherever_they_stand_and_decoded() -> None:
