@@ -115,17 +115,17 @@ class Simulation:
         return self.pki.config(node.name, node.machine_type, **self.machine)
 
     @property
-    def _assessor(self) -> Assessor:
+    def assessor(self) -> Assessor:
         return Assessor(t.cast(t.Any, self), Redactor([]))
 
     # --- what the modules do
 
     async def plan(self, *picked: str) -> _planning.Plan:
-        return await _planning.plan(self._picked(picked), self.context, self._assessor, self.control_planes)
+        return await _planning.plan(self._picked(picked), self.context, self.assessor, self.control_planes)
 
     async def converge(self, name: str, terms: Terms | None = None, **declared: str) -> Outcome:
         node = self.declared(name, **declared)
-        return await Convergence(node, self.control_planes, self.context, self._assessor, terms or self.terms).run()
+        return await Convergence(node, self.control_planes, self.context, self.assessor, terms or self.terms).run()
 
     async def bootstrap(self, seconds: float | None = None) -> bool:
         seconds = self.bootstrap_seconds if seconds is None else seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import _api as api
 from . import _documents as documents
@@ -27,10 +27,12 @@ from ._errors import (
     TalosError,
     Unavailable,
     Unreachable,
+    WrongMachine,
 )
 from ._observation import Observation, observe
 from ._redaction import Redactor
 from ._rendering import Rendering, sha256
+from ._talosctl import TalosctlError
 from ._waiting import StillWaiting, WaitedTooLong, poll
 
 T = t.TypeVar("T")
@@ -38,6 +40,7 @@ T = t.TypeVar("T")
 AS_DECLARED = "as-declared"
 DIFFERS = "differs"
 PENDING = "pending-reboot"
+INVALID = "invalid"
 WRONG_MACHINE = observation.WRONG_MACHINE
 
 MODES = ("auto", "no-reboot", "staged", "try", "reboot")
@@ -111,26 +114,41 @@ class Assessor:
         self._rendering = rendering
         self._redactor = redactor
 
+    def needs_macs(self, node: Node, seen: Observation) -> bool:
+        """Must the node's MAC addresses be read too? Where it holds what was rendered for it, it is the right one."""
+        return bool(node.mac) and seen.configs is not None and not self._as_rendered(node, seen.configs)
+
     def assess(self, node: Node, seen: Observation) -> Assessment:
-        """Raises TalosctlError where the declaration cannot be rendered."""
+        """An error of one node, which is no other's, is in its assessment. Raises NoTalosctl."""
+        try:
+            return self._assess(node, seen)
+        except (TalosctlError, documents.BadConfig) as error:
+            error.node = node.name
+            return Assessment(node.name, INVALID, seen, error=error)
+
+    def _as_rendered(self, node: Node, configs: MachineConfigs) -> bool:
+        digest = self._rendering.digest(node)
+        return digest is not None and digest == sha256(configs.active) == sha256(configs.stored)
+
+    def _assess(self, node: Node, seen: Observation) -> Assessment:
         if seen.state == observation.MAINTENANCE:
             return self._assess_maintenance(node, seen)
         if seen.configs is None:
             return Assessment(node.name, seen.state, seen, error=seen.error)
-        return self._assess_configured(node, seen, seen.configs)
+        if self._as_rendered(node, seen.configs):
+            return Assessment(node.name, AS_DECLARED, seen)
+        if not node.mac:
+            return self._assess_configured(node, seen, seen.configs)
+        return _wrong_machine(node, seen) or self._assess_configured(node, seen, seen.configs)
 
     def _assess_maintenance(self, node: Node, seen: Observation) -> Assessment:
-        try:
-            observation.require_machine(endpoint_of(node), node.mac, seen.macs)
-        except TalosError as error:
-            return Assessment(node.name, WRONG_MACHINE, seen, error=error)
+        wrong = _wrong_machine(node, seen)
+        if wrong:
+            return wrong
         config = self._rendering.config(node)
         return self._compared(node, observation.MAINTENANCE, seen, b"", config)
 
     def _assess_configured(self, node: Node, seen: Observation, configs: MachineConfigs) -> Assessment:
-        digest = self._rendering.digest(node)
-        if digest is not None and digest == sha256(configs.active) == sha256(configs.stored):
-            return Assessment(node.name, AS_DECLARED, seen)
         config = self._rendering.config(node)
         active_is = _same(configs.active, config)
         stored_is = _same(configs.stored, config)
@@ -150,8 +168,16 @@ class Assessor:
         )
 
 
+def _wrong_machine(node: Node, seen: Observation) -> Assessment | None:
+    try:
+        observation.require_machine(endpoint_of(node), node.mac, seen.macs)
+    except WrongMachine as error:
+        return Assessment(node.name, WRONG_MACHINE, seen, error=error)
+    return None
+
+
 def _same(held: bytes, declared: bytes) -> bool:
-    return held == declared or documents.parse(held) == documents.parse(declared)
+    return held == declared or documents.same(documents.parse(held), documents.parse(declared))
 
 
 def endpoint_of(node: Node) -> Endpoint:
@@ -203,7 +229,10 @@ class Convergence:
 
     async def run(self) -> Outcome:
         """Raises TalosError; whatever was begun, a later run goes on from there."""
-        found = self._assessor.assess(self._node, await self._reach())
+        seen = await self._reach()
+        if self._assessor.needs_macs(self._node, seen):
+            seen = replace(seen, macs=await self._ask(observation.macs))
+        found = self._assessor.assess(self._node, seen)
         if found.error is not None:
             raise found.error
         changes = found.state != AS_DECLARED and not (found.state == PENDING and self._terms.mode == "staged")

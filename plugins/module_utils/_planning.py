@@ -10,11 +10,11 @@ import os
 import ssl
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import _etcd as etcd
 from . import _observation as observation
-from ._api import Endpoint, on_each
+from ._api import Endpoint, connect, on_each
 from ._convergence import AS_DECLARED, Assessment, Assessor, endpoint_of
 from ._declaration import Node
 from ._errors import TalosError
@@ -86,14 +86,28 @@ def _unreachable(error: TalosError) -> Observation:
     return Observation("unreachable", error=error)
 
 
+async def _with_macs(
+    nodes: t.Sequence[Node], seen: t.Mapping[str, Observation], context: ssl.SSLContext
+) -> dict[str, Observation]:
+    by_name = {node.name: node for node in nodes}
+
+    async def one(name: str) -> Observation:
+        async with connect(endpoint_of(by_name[name]), context) as node:
+            return replace(seen[name], macs=await observation.macs(node))
+
+    asked = await on_each(by_name, one)
+    return {name: each if isinstance(each, Observation) else _unreachable(each) for name, each in asked.items()}
+
+
 async def plan(
     nodes: t.Sequence[Node], context: ssl.SSLContext, assessor: Assessor, control_planes: t.Sequence[Endpoint]
 ) -> Plan:
     """Reads only, and asks the ``nodes`` only. ``control_planes``: all that the cluster has.
 
-    Raises TalosctlError where a declaration cannot be rendered.
+    Raises NoTalosctl.
     """
     seen = await look(nodes, context)
+    seen.update(await _with_macs([node for node in nodes if assessor.needs_macs(node, seen[node.name])], seen, context))
     # talosctl is a process a node where something differs: as many at once as there are processors.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         assessed = dict(zip(seen, pool.map(lambda node: assessor.assess(node, seen[node.name]), nodes)))

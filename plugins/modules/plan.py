@@ -14,7 +14,8 @@ description:
   - Asks all nodes at once, in one process, and compares each with its declaration. Changes nothing.
   - A node is RV(nodes.state) V(as-declared), V(differs), V(pending-reboot) (the declared config is stored and waits
     for a reboot), V(maintenance), V(foreign-pki) (configured by another cluster), V(wrong-machine) (another MAC
-    address than declared) or V(unreachable).
+    address than declared), V(invalid) (its declared config cannot be rendered, or the one that it holds cannot be
+    read) or V(unreachable).
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -136,6 +137,7 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._cluster_work import assessor_of, files_due, nodes_of
+    from ..module_utils._convergence import INVALID
     from ..module_utils._planning import plan
     from ..module_utils._status import details
 
@@ -146,7 +148,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     cache.save()
     answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
     more = wait_for(details(answering, context))
-    return {
+    result = {
         "changed": False,
         "admin_dir": module.params["admin_dir"],
         "nodes": {name: {**each.as_dict(), **more.get(name, {})} for name, each in found.nodes.items()},
@@ -157,6 +159,10 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "due": files_due(module, bundle),
         "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
     }
+    if any(each.state == INVALID for each in found.nodes.values()):
+        # talosctl may quote what it refused.
+        return t.cast("dict[str, t.Any]", module.thorough_redactor().result(result))
+    return result
 
 
 def fingerprint_warning(names: list[str]) -> list[str]:

@@ -12,12 +12,14 @@ import typing as t
 
 import pytest
 
-from ansible_collections.homelab.talos.plugins.module_utils import _etcd
+from ansible_collections.homelab.talos.plugins.module_utils import _declaration as declaration
+from ansible_collections.homelab.talos.plugins.module_utils import _etcd, _planning
 from ansible_collections.homelab.talos.plugins.module_utils import _observation as observation
 from ansible_collections.homelab.talos.plugins.module_utils._api import connect
 from ansible_collections.homelab.talos.plugins.module_utils._convergence import (
     AS_DECLARED,
     DIFFERS,
+    INVALID,
     PENDING,
     NotTaken,
     WouldReboot,
@@ -30,6 +32,8 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     WrongMachine,
 )
 from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMember
+from ansible_collections.homelab.talos.plugins.module_utils._rendering import sha256
+from ansible_collections.homelab.talos.plugins.module_utils._talosctl import TalosctlError
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
 from tests import simulated
@@ -385,6 +389,52 @@ def test_no_config_is_sent_to_a_configured_node_with_another_mac() -> None:
         assert nodes.calls("ApplyConfiguration") == []
 
     on_a_node(test)
+
+
+def test_a_configured_node_with_another_mac_is_no_node_that_differs() -> None:
+    """Two that swapped their leases: a run would fail, so the plan says so."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        node = nodes.fleet.nodes["cp"]
+        node.record.mac, declared = "02:00:00:00:00:99", node.record.mac
+        swapped = dataclasses.replace(nodes.declared("cp"), mac=declared)
+        plan = await _planning.plan([swapped], nodes.context, nodes.assessor, nodes.control_planes)
+        assert (plan.nodes["cp"].state, plan.nodes["cp"].would) == (observation.WRONG_MACHINE, "fail")
+        assert f"declared is {declared}" in str(plan.nodes["cp"].error)
+
+    on_a_node(test)
+
+
+def test_no_link_is_read_of_a_node_that_is_byte_for_byte_as_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(nodes: Simulation) -> None:
+        digest = sha256(nodes.config(nodes.declared("cp")))
+        monkeypatch.setattr(nodes, "digest", lambda _node: digest)
+        assert (await nodes.plan()).nodes["cp"].state == AS_DECLARED
+        # Of the machine's status, its two configs, and etcd's members.
+        assert len(nodes.calls("List")) == 3
+
+    on_a_node(test)
+
+
+def test_a_declaration_that_cannot_be_rendered_is_its_nodes_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(nodes: Simulation) -> None:
+        render = nodes.config
+
+        def config(node: declaration.Node) -> bytes:
+            if node.name == "cp":
+                raise TalosctlError("unknown keys: nested")
+            return render(node)
+
+        monkeypatch.setattr(nodes, "config", config)
+        plan = await nodes.plan()
+        assert {name: each.state for name, each in plan.nodes.items()} == {"cp": INVALID, "w1": "maintenance"}
+        assert plan.nodes["cp"].needs_work
+        assert plan.summary()[0].startswith("cp: invalid, a run would fail: cp: unknown keys: nested.")
+        with pytest.raises(TalosctlError, match="cp: unknown keys"):
+            await nodes.converge("cp")
+
+    in_maintenance(test, "cp", "w1")
 
 
 def fingerprint(node: Node) -> str:
