@@ -310,6 +310,13 @@ class Node:
                 raise
         return True
 
+    async def boot_id(self) -> str:
+        """``talosctl read``, of what is another at each boot. Raises NotAuthorized without os:admin."""
+        path = "/proc/sys/kernel/random/boot_id"
+        request = messages.new("machine.ReadRequest", path=path)
+        parts = await self._stream("/machine.MachineService/Read", f"read {path}", request)
+        return b"".join(part.bytes for part in parts).decode().strip()
+
     # --- changes
 
     async def apply_configuration(

@@ -19,6 +19,7 @@ from ._api import Endpoint, MachineConfigs, connect
 from ._declaration import Node
 from ._errors import (
     CertificateRequired,
+    CertificateTime,
     ConnectionLost,
     InvalidRequest,
     NoAnswer,
@@ -26,6 +27,7 @@ from ._errors import (
     NotYet,
     TalosError,
     Unavailable,
+    UnknownAuthority,
     Unreachable,
     WrongMachine,
 )
@@ -49,6 +51,10 @@ _WORKER_REMEDY = (
     "A worker that was sent its config answers only once a control plane is up, since it gets its certificate there: "
     "look after the control planes first, then run again"
 )
+# What passes by itself while a node boots; a Pi has the wrong time until it reaches NTP.
+_PASSING = (Unreachable, ConnectionLost, Unavailable, NotYet, CertificateTime)
+_GOING_DOWN = ("rebooting", "shutting down")
+_UNKNOWN_REBOOT = "whether these changes need a reboot cannot be asked while another config waits for one, or is tried"
 # For so long after an apply a node may refuse our role, while it sets up its API.
 _ROLE_SECONDS = 60.0
 # A node that answers for so long with another stored config did not take ours.
@@ -196,6 +202,22 @@ class Terms:
     settle_seconds: float = 600.0
     etcd_seconds: float = 300.0
 
+    @property
+    def told(self) -> str:
+        """The mode that a node is told: where it may not reboot, it shall itself refuse what it must reboot for."""
+        return "no-reboot" if self.mode == "auto" and not self.reboot_allowed else self.mode
+
+    @property
+    def actions(self) -> list[str]:
+        """What is done to a configured node that needs it."""
+        if self.mode == "reboot":
+            return [_action("staged"), "reboot"]
+        return [_action(self.told)] + ([_action("no-reboot")] if self.mode == "try" else [])
+
+
+def _action(mode: str) -> str:
+    return f"apply-config --mode {mode}"
+
 
 @dataclass
 class Outcome:
@@ -247,7 +269,7 @@ class Convergence:
         async def look() -> Observation:
             nonlocal seen
             seen = await observe(self._endpoint, self._context, expected_fingerprint=self._node.fingerprint)
-            if seen.state == observation.UNREACHABLE and not self._terms.check:
+            if isinstance(seen.error, _PASSING) and not self._terms.check:
                 raise _away(seen)
             return seen
 
@@ -274,6 +296,16 @@ class Convergence:
             await etcd.require_free_address(*where)
         if not self._terms.check:
             await etcd.gate(*where, seconds=self._terms.etcd_seconds, new=new)
+            return
+        missing = await etcd.lacks(*where, new=new)
+        if missing:
+            self._warn(
+                f"a run would wait up to {self._terms.etcd_seconds:g} s for etcd before it changes this control plane, "
+                f"and then fail: {'; '.join(missing)}"
+            )
+
+    def _warn(self, what: str) -> None:
+        self._warnings.append(f"{self._node.name}: {what}")
 
     async def _poll(self, look: t.Callable[[], t.Awaitable[T]], seconds: float, what: str) -> T:
         return await poll(look, seconds=seconds, what=what, node=self._node.name)
@@ -311,19 +343,20 @@ class Convergence:
         if self._node.mac:
             observation.require_machine(self._endpoint, self._node.mac, await self._ask(observation.macs))
         await self._require_no_reboot(found, config)
-        mode = self._terms.mode
-        self._actions.append(f"apply-config --mode {mode}")
         if self._terms.check:
-            return
-        if mode == "try":
+            self._actions += self._terms.actions
+        elif self._terms.mode == "try":
             await self._try(found, config)
-        elif mode in ("staged", "reboot"):
-            await self._deliver(lambda: self._send(found, config, "staged"), _Goal(config, active=False))
-        else:
-            await self._deliver(lambda: self._send(found, config, mode), _Goal(config))
-        if mode == "reboot":
+        elif self._terms.mode == "reboot":
+            await self._apply(found, config, "staged")
             await self._reboot()
             await self._require_arrival(_Goal(config))
+        else:
+            await self._apply(found, config, self._terms.told)
+
+    async def _apply(self, found: Assessment, config: bytes, mode: str) -> None:
+        self._actions.append(_action(mode))
+        await self._deliver(lambda: self._send(found, config, mode), _Goal(config, active=mode != "staged"))
 
     async def _ask(self, question: t.Callable[[api.Node], t.Awaitable[T]]) -> T:
         """A question may be asked again where the connection broke."""
@@ -340,57 +373,101 @@ class Convergence:
         return await self._poll(look, self._terms.reachable_seconds, "the node must answer")
 
     async def _require_no_reboot(self, found: Assessment, config: bytes) -> None:
-        if self._terms.reboot_allowed or self._terms.mode == "staged":
-            return
-        if self._terms.mode == "reboot":
+        """Ask before the node is told, where it is not told at all (check mode) or should not have to refuse."""
+        terms = self._terms
+        if terms.mode == "reboot" and not terms.reboot_allowed:
             raise WouldReboot("mode reboot reboots the node", node=self._node.name)
-        if await self._needs_reboot(found, config):
-            raise self._would_reboot(found)
+        if terms.told not in ("no-reboot", "try") or (terms.reboot_allowed and not terms.check):
+            return
+        needed = await self._needs_reboot(found, config)
+        if needed:
+            raise self._would_reboot("these changes need a reboot", found)
+        if needed is None and not terms.reboot_allowed:
+            raise self._would_reboot(f"{_UNKNOWN_REBOOT}, so that it counts as one", found)
+        if needed is None:
+            self._warn(f"{_UNKNOWN_REBOOT}: a run may fail")
 
-    def _would_reboot(self, found: Assessment) -> WouldReboot:
-        listed = "; ".join(map(str, found.differences))
-        return WouldReboot(f"these changes need a reboot: {listed}", node=self._node.name)
+    def _would_reboot(self, why: str, found: Assessment) -> WouldReboot:
+        return WouldReboot(f"{why}: {'; '.join(map(str, found.differences))}", node=self._node.name)
 
-    async def _needs_reboot(self, found: Assessment, config: bytes) -> bool:
+    async def _needs_reboot(self, found: Assessment, config: bytes) -> bool | None:
+        """None where it cannot be asked: a dry run would cancel a try that is under way."""
         configs = found.observation.configs
         if configs is None or configs.stored != configs.active:
-            # A dry run would cancel a try that is under way.
-            return True
+            return None
         dry = await self._ask(lambda node: node.apply_configuration(config, mode="auto", dry_run=True))
         return dry.mode == "reboot"
 
     async def _send(self, found: Assessment, config: bytes, mode: str) -> TalosError | None:
         """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
 
+        async def apply(node: api.Node) -> None:
+            answer = await node.apply_configuration(config, mode=mode, try_seconds=self._terms.try_seconds)
+            for each in answer.warnings:
+                self._warn(each)
+
+        try:
+            return await self._call(apply, "the node must take a config")
+        except InvalidRequest:
+            if mode in ("no-reboot", "try") and await self._needs_reboot(found, config):
+                raise self._would_reboot("these changes need a reboot", found) from None
+            raise
+
+    async def _call(self, call: t.Callable[[api.Node], t.Awaitable[None]], what: str) -> TalosError | None:
+        """The error where the answer was lost, so that only a look can tell. Waits while the node cannot take it."""
+
         async def look() -> TalosError | None:
             try:
                 async with connect(self._endpoint, self._context) as node:
-                    answer = await node.apply_configuration(config, mode=mode, try_seconds=self._terms.try_seconds)
+                    await call(node)
             except (ConnectionLost, NoAnswer) as error:
                 return error
             except (NotYet, Unavailable, Unreachable) as error:
                 raise StillWaiting(error) from error
-            self._warnings.extend(f"{self._node.name}: {each}" for each in answer.warnings)
             return None
 
-        try:
-            return await self._poll(look, self._terms.settle_seconds, "the node must take a config")
-        except InvalidRequest:
-            if mode in ("no-reboot", "try") and await self._needs_reboot(found, config):
-                raise self._would_reboot(found) from None
-            raise
+        return await self._poll(look, self._terms.settle_seconds, what)
 
     async def _reboot(self) -> None:
+        """Have the node in its next boot; call once more where the answer was lost and it stays up."""
         self._actions.append("reboot")
-        try:
-            async with connect(self._endpoint, self._context) as node:
-                await node.reboot()
-        except (ConnectionLost, NoAnswer):
-            # Whether it reboots is seen by its config.
+        before = await self._ask(api.Node.boot_id)
+        lost = await self._call(api.Node.reboot, "the node must take a reboot")
+        if await self._boots(before, lost):
             return
+        lost = await self._call(api.Node.reboot, "the node must take a reboot")
+        if not await self._boots(before, lost):
+            unanswered = f", and left two calls without an answer: {lost.cause}" if lost else ""
+            raise NotTaken(f"the node does not reboot{unanswered}", node=self._node.name)
+
+    async def _boots(self, before: str, lost: TalosError | None) -> bool:
+        """Wait until the boot ID is another than before. False where the call was lost, and nothing comes of it."""
+        idle_since = 0.0
+
+        async def look() -> bool:
+            nonlocal idle_since
+            try:
+                async with connect(self._endpoint, self._context) as node:
+                    boot_id, stage = await node.boot_id(), (await node.machine_status()).stage
+            except UnknownAuthority:
+                # Not what it was before; whoever looks for the config tells what it is now.
+                return True
+            except (*_PASSING, NotAuthorized) as error:
+                idle_since = 0.0
+                raise StillWaiting(error) from error
+            if boot_id != before:
+                return True
+            now = time.monotonic()
+            idle_since = 0.0 if stage in _GOING_DOWN else idle_since or now
+            if lost is not None and idle_since and now - idle_since >= _SETTLED_SECONDS:
+                return False
+            raise StillWaiting(f"it is still in its boot of before, in stage {stage}")
+
+        return await self._poll(look, self._terms.settle_seconds, "the node must come back from its reboot")
 
     async def _try(self, found: Assessment, config: bytes) -> None:
         """Apply, prove that the node answers with it, apply for good; else see it rolled back, and fail."""
+        self._actions.append(_action("try"))
         try:
             # In a try the stored config stays the old one.
             goal = _Goal(config, stored=False)
@@ -402,7 +479,7 @@ class Convergence:
                 node=self._node.name,
                 remedy="The node has its previous config: correct the change and run again",
             ) from error
-        self._actions.append("apply-config --mode no-reboot")
+        self._actions.append(_action("no-reboot"))
         await self._deliver(lambda: self._send(found, config, "no-reboot"), _Goal(config))
 
     async def _rolled_back(self, config: bytes) -> None:

@@ -105,7 +105,9 @@ NOT_WAITED_FOR = {
     ("unknown-authority", "in bootstrap"),
     ("already-bootstrapped", "bootstrap"),
     ("already-bootstrapped", "in bootstrap"),
+    ("permission-denied", "first"),
     ("permission-denied", "in first"),
+    ("permission-denied", "change"),
     ("permission-denied", "in change"),
     ("permission-denied", "bootstrap"),
     ("permission-denied", "in bootstrap"),
@@ -345,7 +347,7 @@ CASES = {
         Case("lost-answer", ""),
         Case("old-config", "came back with its previous one", later=True),
         Case("other-machine", "declared is d8:3a:dd:0a:10:6"),
-        Case("no-reboot-completes", "the node must answer with its new config", later=True),
+        Case("no-reboot-completes", "the node must come back from its reboot", later=True),
         Case("pods-never-ready", ""),
     )
 }

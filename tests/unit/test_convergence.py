@@ -21,12 +21,15 @@ from ansible_collections.homelab.talos.plugins.module_utils._convergence import 
     DIFFERS,
     INVALID,
     PENDING,
+    Convergence,
     NotTaken,
     WouldReboot,
     endpoint_of,
 )
 from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     ConnectionLost,
+    InvalidRequest,
+    NotAuthorized,
     UnknownAuthority,
     WrongFingerprint,
     WrongMachine,
@@ -163,7 +166,7 @@ def test_staged_waits_for_a_reboot(version: str) -> None:
         assert (again.changed, again.assessment.state) == (False, PENDING)
         assert (await nodes.plan()).nodes["cp"].state == PENDING
         assert nodes.calls("ApplyConfiguration") == ["cp"]
-        assert (await nodes.converge("cp", mode("reboot"))).actions == ["apply-config --mode reboot", "reboot"]
+        assert (await nodes.converge("cp", mode("reboot"))).actions == ["apply-config --mode staged", "reboot"]
         assert (held.active, held.rebooted) == (True, True)
 
     on_a_node(test, version)
@@ -264,20 +267,90 @@ def test_reboot_never_asks_for_no_dry_run_while_a_change_is_pending() -> None:
         nodes.machine = SYSCTLS
         await nodes.converge("cp", mode("staged"))
         nodes.log.entries.clear()
-        with pytest.raises(WouldReboot):
+        with pytest.raises(WouldReboot, match="cannot be asked while another config waits"):
             await nodes.converge("cp", NEVER)
         assert nodes.calls("ApplyConfiguration") == []
 
     on_a_node(test)
 
 
-@pytest.mark.parametrize("name", ["auto", "no-reboot", "staged", "try", "reboot"])
-def test_check_mode_sends_nothing(name: str) -> None:
+def test_reboot_never_leaves_the_refusal_to_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was true when it was asked: it is not told to reboot."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = UDEV, Held(nodes)
+
+        async def no_need(*_words: object) -> bool:
+            return False
+
+        monkeypatch.setattr(Convergence, "_needs_reboot", no_need)
+        with pytest.raises(InvalidRequest, match="immediate mode"):
+            await nodes.converge("cp", NEVER)
+        await asyncio.sleep(0.5)
+        assert (held.stored, held.rebooted) == (False, False)
+
+    on_a_node(test, "1.13.9")
+
+
+def test_a_refusal_while_a_change_is_pending_is_told_in_the_nodes_words() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.machine = SYSCTLS
-        outcome = await nodes.converge("cp", dataclasses.replace(TERMS, mode=name, check=True))
-        assert (outcome.changed, outcome.assessment.state) == (True, DIFFERS)
+        await nodes.converge("cp", mode("staged"))
+        nodes.machine = {"nonsense": True}
+        with pytest.raises(InvalidRequest, match="unknown keys"):
+            await nodes.converge("cp", mode("no-reboot"))
+
+    on_a_node(test)
+
+
+@pytest.mark.parametrize("name", ["auto", "no-reboot", "staged", "try", "reboot"])
+def test_check_mode_changes_nothing_and_tells_what_a_run_does(name: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        told = await nodes.converge("cp", dataclasses.replace(TERMS, mode=name, check=True))
+        assert (told.changed, told.assessment.state, told.warnings) == (True, DIFFERS, [])
+        assert (held.active, held.stored, held.rebooted) == (False, False, False)
+        assert (await nodes.converge("cp", mode(name))).actions == told.actions
+
+    on_a_node(test)
+
+
+@pytest.mark.parametrize("name", ["no-reboot", "try"])
+def test_check_mode_fails_where_the_run_would(name: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = UDEV, Held(nodes)
+        check = dataclasses.replace(TERMS, mode=name, check=True)
+        with pytest.raises(WouldReboot, match=r"these changes need a reboot: v1alpha1 machine\.udev"):
+            await nodes.converge("cp", check)
+        assert (held.active, held.stored) == (False, False)
+        nodes.machine = SYSCTLS
+        await nodes.converge("cp", mode("staged"))
+        nodes.log.entries.clear()
+        [warning] = (await nodes.converge("cp", check)).warnings
+        assert warning.startswith("cp: whether these changes need a reboot cannot be asked")
         assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test, "1.13.9")
+
+
+def test_a_node_with_its_config_and_another_staged_has_rebooted_when_the_run_ends() -> None:
+    async def test(nodes: Simulation) -> None:
+        declared, nodes.machine, held = nodes.machine, SYSCTLS, Held(nodes)
+        await nodes.converge("cp", mode("staged"))
+        nodes.machine = declared
+        await nodes.converge("cp", mode("reboot"))
+        assert (held.rebooted, held.active, held.stored) == (True, True, True)
+
+    on_a_node(test)
+
+
+def test_a_reboot_that_never_arrived_is_called_again() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        nodes.fault("cp", "hang", method="Reboot", times="1")
+        await nodes.converge("cp", mode("reboot"))
+        assert (held.rebooted, held.active) == (True, True)
+        assert nodes.calls("Reboot") == ["cp", "cp"]
 
     on_a_node(test)
 
@@ -362,6 +435,17 @@ def test_a_worker_without_a_control_plane_says_what_it_waits_for() -> None:
         await nodes.everything()
 
     in_maintenance(test, "cp", "w1")
+
+
+def test_a_readers_certificate_is_refused_at_once() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.context = nodes.pki.context("os:reader")
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NotAuthorized):
+            await nodes.converge("cp")
+        assert asyncio.get_running_loop().time() - began < 2
+
+    on_a_node(test)
 
 
 # --- the right machine
@@ -524,6 +608,9 @@ def test_a_control_plane_is_not_changed_while_another_member_is_away() -> None:
         nodes.fault("cp2", "frozen")
         with pytest.raises(WaitedTooLong, match="member cp2 does not answer"):
             await nodes.converge("cp1", dataclasses.replace(TERMS, etcd_seconds=0.5))
+        [warning] = (await nodes.converge("cp1", dataclasses.replace(TERMS, check=True))).warnings
+        assert warning.startswith("cp1: a run would wait up to 60 s for etcd")
+        assert warning.endswith("member cp2 does not answer")
         assert nodes.calls("ApplyConfiguration") == []
         await nodes.clear()
         await nodes.everything()
