@@ -50,6 +50,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_observation, "_SWAP_SECONDS", 0.2)
     monkeypatch.setattr(_convergence, "_SETTLED_SECONDS", 1.5)
     monkeypatch.setattr(_convergence, "_ROLE_SECONDS", 2.0)
+    monkeypatch.setattr(_convergence, "_SHORTEST_TRY", 2.0)
     monkeypatch.setattr(_bootstrap, "_ANSWER_SECONDS", 3.0)
     monkeypatch.setattr(_bootstrap, "_LOST_SECONDS", 2.0)
 

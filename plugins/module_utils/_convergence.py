@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 import typing as t
@@ -54,9 +55,16 @@ _WORKER_REMEDY = (
 # What passes by itself while a node boots; a Pi has the wrong time until it reaches NTP.
 _PASSING = (Unreachable, ConnectionLost, Unavailable, NotYet, CertificateTime)
 _GOING_DOWN = ("rebooting", "shutting down")
+_SHORTEST_TRY = 10.0
+# Parts of a try: no proof before this one is over, for so long without a gap, and none after that one.
+_EARLIEST_PROOF, _STEADY, _LATEST_PROOF = 1 / 2, 1 / 3, 4 / 5
 _UNKNOWN_REBOOT = "whether these changes need a reboot cannot be asked while another config waits for one, or is tried"
 # For so long after an apply a node may refuse our role, while it sets up its API.
 _ROLE_SECONDS = 60.0
+_ANOTHER = (
+    "the node answers with another config than it was sent: it came back with its previous one, or somebody else "
+    "changed it"
+)
 # A node that answers for so long with another stored config did not take ours.
 _SETTLED_SECONDS = 4.0
 
@@ -65,6 +73,10 @@ class NotTaken(TalosError):
     """The node does not hold the config that it was sent."""
 
     remedy = "Look at the node's console for why it fell back, correct the config, and run again"
+
+
+class TryTooShort(TalosError):
+    """Too little time to prove a node with a tried config, and to keep it."""
 
 
 class WouldReboot(TalosError):
@@ -192,7 +204,7 @@ def endpoint_of(node: Node) -> Endpoint:
 
 @dataclass(frozen=True)
 class Terms:
-    """How a node may be changed. Seconds are upper bounds."""
+    """How a node may be changed. Seconds are upper bounds. Raises TryTooShort."""
 
     mode: str = "auto"
     reboot_allowed: bool = True
@@ -201,6 +213,13 @@ class Terms:
     reachable_seconds: float = 30.0
     settle_seconds: float = 600.0
     etcd_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.mode == "try" and self.try_seconds < _SHORTEST_TRY:
+            raise TryTooShort(
+                f"try_timeout is {self.try_seconds} s, too short to see whether the node bears the config",
+                remedy=f"Set try_timeout (node_try_timeout) to at least {_SHORTEST_TRY:g} seconds",
+            )
 
     @property
     def told(self) -> str:
@@ -248,6 +267,7 @@ class Convergence:
         self._terms = terms
         self._actions: list[str] = []
         self._warnings: list[str] = []
+        self._sent = 0.0
 
     async def run(self) -> Outcome:
         """Raises TalosError; whatever was begun, a later run goes on from there."""
@@ -317,7 +337,7 @@ class Convergence:
         if self._terms.check:
             return
         try:
-            await self._deliver(lambda: self._send_insecurely(config), _Goal(config))
+            await self._deliver(lambda: self._send_insecurely(config), lambda: self._why_not(_Goal(config)))
         except WaitedTooLong as error:
             if self._node.machine_type == "worker":
                 error.remedy = _WORKER_REMEDY
@@ -356,7 +376,8 @@ class Convergence:
 
     async def _apply(self, found: Assessment, config: bytes, mode: str) -> None:
         self._actions.append(_action(mode))
-        await self._deliver(lambda: self._send(found, config, mode), _Goal(config, active=mode != "staged"))
+        goal = _Goal(config, active=mode != "staged")
+        await self._deliver(lambda: self._send(found, config, mode), lambda: self._why_not(goal))
 
     async def _ask(self, question: t.Callable[[api.Node], t.Awaitable[T]]) -> T:
         """A question may be asked again where the connection broke."""
@@ -402,6 +423,7 @@ class Convergence:
         """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
 
         async def apply(node: api.Node) -> None:
+            self._sent = time.monotonic()
             answer = await node.apply_configuration(config, mode=mode, try_seconds=self._terms.try_seconds)
             for each in answer.warnings:
                 self._warn(each)
@@ -466,21 +488,80 @@ class Convergence:
         return await self._poll(look, self._terms.settle_seconds, "the node must come back from its reboot")
 
     async def _try(self, found: Assessment, config: bytes) -> None:
-        """Apply, prove that the node answers with it, apply for good; else see it rolled back, and fail."""
+        """Apply, see that the node bears it, apply for good before the rollback; else see it rolled back, and fail."""
         self._actions.append(_action("try"))
         try:
-            # In a try the stored config stays the old one.
-            goal = _Goal(config, stored=False)
-            await self._deliver(lambda: self._send(found, config, "try"), goal, seconds=self._terms.try_seconds * 0.8)
+            await self._deliver(lambda: self._send(found, config, "try"), lambda: self._why_not_proven(config))
         except WaitedTooLong as error:
             await self._rolled_back(config)
-            raise NotTaken(
-                f"with the tried config the node did not answer, and it rolled back ({error.cause})",
-                node=self._node.name,
-                remedy="The node has its previous config: correct the change and run again",
-            ) from error
+            raise self._not_kept(f"with the tried config the node did not answer steadily ({error.cause})") from error
         self._actions.append(_action("no-reboot"))
-        await self._deliver(lambda: self._send(found, config, "no-reboot"), _Goal(config))
+        await self._keep(config)
+        why_not = await self._why_not(_Goal(config))
+        if why_not:
+            raise self._not_kept(f"the tried config could not be applied for good in time ({why_not})")
+
+    def _not_kept(self, why: str) -> NotTaken:
+        remedy = "The node has its previous config: correct the change and run again"
+        return NotTaken(f"{why}, and it rolled back", node=self._node.name, remedy=remedy)
+
+    async def _why_not_proven(self, config: bytes) -> str:
+        """Wait until the node has answered steadily with the tried config. Raises WaitedTooLong.
+
+        An answer right after the apply proves nothing: links and addresses change a while later.
+        """
+        window = self._terms.try_seconds
+        steady_since = other_since = 0.0
+
+        async def look() -> str:
+            nonlocal steady_since, other_since
+            seen = await observe(self._endpoint, self._context)
+            now = time.monotonic()
+            tried = seen.configs is not None and _same(seen.configs.active, config)
+            steady_since = (steady_since or now) if tried else 0.0
+            other_since = (other_since or now) if seen.configs is not None and not tried else 0.0
+            if other_since and now - other_since >= _SETTLED_SECONDS:
+                return _ANOTHER
+            if other_since:
+                raise StillWaiting("it answers with another config")
+            if not tried:
+                raise _away(seen)
+            if now < self._sent + window * _EARLIEST_PROOF or now - steady_since < window * _STEADY:
+                raise StillWaiting("it answers, but not for long enough to trust it")
+            return ""
+
+        return await poll(
+            look,
+            seconds=max(0.0, self._sent + window * _LATEST_PROOF - time.monotonic()),
+            what="the node must answer steadily with the tried config",
+            node=self._node.name,
+            longest_pause=min(2.0, window / 10),
+        )
+
+    async def _keep(self, config: bytes) -> None:
+        """Apply the tried config for good while it is tried. Returns once it was, or else once the try is over.
+
+        Nothing is sent later: it would store what has just been rolled back.
+        """
+        ends = self._sent + self._terms.try_seconds
+
+        async def keep() -> None:
+            async with connect(self._endpoint, self._context) as node:
+                if _same((await node.machine_configs()).active, config):
+                    for each in (await node.apply_configuration(config, mode="no-reboot")).warnings:
+                        self._warn(each)
+
+        async def look() -> None:
+            left = ends - time.monotonic()
+            if left <= 0:
+                await asyncio.sleep(_SETTLED_SECONDS)
+                return
+            try:
+                await asyncio.wait_for(keep(), left)
+            except (*_PASSING, asyncio.TimeoutError, TimeoutError) as error:
+                raise StillWaiting(str(error)) from error
+
+        await self._poll(look, self._terms.try_seconds + _SETTLED_SECONDS, "the tried config must be kept")
 
     async def _rolled_back(self, config: bytes) -> None:
         async def look() -> None:
@@ -495,14 +576,16 @@ class Convergence:
     # --- arrival
 
     async def _deliver(
-        self, send: t.Callable[[], t.Awaitable[TalosError | None]], goal: _Goal, *, seconds: float | None = None
+        self,
+        send: t.Callable[[], t.Awaitable[TalosError | None]],
+        why_not_there: t.Callable[[], t.Awaitable[str]],
     ) -> None:
         """Send, and once more where the answer was lost and the config is not there. Raises NotTaken."""
         lost = await send()
-        why_not = await self._why_not(goal, seconds)
+        why_not = await why_not_there()
         if why_not and lost is not None:
             lost = await send()
-            why_not = await self._why_not(goal, seconds)
+            why_not = await why_not_there()
         if why_not:
             unanswered = f", and it left two applies without an answer: {lost.cause}" if lost else ""
             raise NotTaken(why_not + unanswered, node=self._node.name)
@@ -512,7 +595,7 @@ class Convergence:
         if why_not:
             raise NotTaken(why_not, node=self._node.name)
 
-    async def _why_not(self, goal: _Goal, seconds: float | None = None) -> str:
+    async def _why_not(self, goal: _Goal) -> str:
         """Wait until the node answers, by our PKI, with what it was sent: empty then, or why it did not take it."""
         started = time.monotonic()
         settled_since = 0.0
@@ -538,12 +621,9 @@ class Convergence:
             if seen.state == observation.MAINTENANCE:
                 observation.require_machine(self._endpoint, self._node.mac, seen.macs)
                 return "the node is in maintenance, without the config that it was sent"
-            return (
-                "the node answers with another config than it was sent: it came back with its previous one, or "
-                "somebody else changed it"
-            )
+            return _ANOTHER
 
-        return await self._poll(look, seconds or self._terms.settle_seconds, "the node must answer with its new config")
+        return await self._poll(look, self._terms.settle_seconds, "the node must answer with its new config")
 
     def _require_transient(self, error: TalosError | None, gone: float) -> None:
         if isinstance(error, (NotAuthorized, Unavailable)) and gone > _ROLE_SECONDS:
@@ -556,15 +636,13 @@ def _away(seen: Observation) -> StillWaiting:
 
 @dataclass(frozen=True)
 class _Goal:
-    """Where a node must hold its config: on its disk, at work, or both."""
+    """Where a node must hold its config: on its disk, and at work too if ``active``."""
 
     config: bytes
-    stored: bool = True
     active: bool = True
 
     def reached(self, held: MachineConfigs) -> bool:
-        stored = not self.stored or _same(held.stored, self.config)
-        return stored and (not self.active or _same(held.active, self.config))
+        return _same(held.stored, self.config) and (not self.active or _same(held.active, self.config))
 
     def near(self, held: MachineConfigs) -> bool:
         """It is on the disk, and the node has yet to begin with it."""

@@ -23,6 +23,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._convergence import 
     PENDING,
     Convergence,
     NotTaken,
+    TryTooShort,
     WouldReboot,
     endpoint_of,
 )
@@ -211,6 +212,45 @@ def test_a_try_without_an_answer_rolls_back_and_fails(version: str, fault: str) 
         await healing
 
     on_a_node(test, version)
+
+
+@pytest.mark.parametrize("fault", ["frozen", "refused"])
+def test_a_try_that_cuts_the_node_off_only_after_a_second_rolls_back_and_fails(fault: str) -> None:
+    """Talos answers before it has changed its links and addresses."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        nodes.fault("cp", fault, after="ApplyConfiguration", delay="1")
+        healing = asyncio.get_running_loop().create_task(_heal_with_the_rollback(nodes))
+        with pytest.raises(NotTaken, match="it rolled back"):
+            await nodes.converge("cp", mode("try"))
+        assert (held.active, held.stored) == (False, False)
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+        await healing
+
+    on_a_node(test)
+
+
+def test_a_try_is_not_kept_once_it_is_over() -> None:
+    """The node is proven, and takes no more applies until it has rolled back."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        nodes.fault("cp", "hang", method="ApplyConfiguration", after="ApplyConfiguration")
+        healing = asyncio.get_running_loop().create_task(_heal_with_the_rollback(nodes))
+        with pytest.raises(NotTaken, match="could not be applied for good in time"):
+            await nodes.converge("cp", mode("try"))
+        assert (held.active, held.stored) == (False, False)
+        assert nodes.calls("ApplyConfiguration", "OK") == ["cp"]
+        await healing
+
+    on_a_node(test)
+
+
+def test_a_try_needs_time_to_prove_anything() -> None:
+    with pytest.raises(TryTooShort, match="try_timeout is 1 s") as caught:
+        dataclasses.replace(TERMS, mode="try", try_seconds=1)
+    assert "node_try_timeout" in caught.value.remedy
 
 
 async def _heal_with_the_rollback(nodes: Simulation) -> None:
