@@ -47,6 +47,10 @@ node:
   returned: success
   type: str
   sample: talos-cp
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import typing as t

@@ -61,6 +61,10 @@ reason:
   returned: success
   type: str
   sample: its certificate ends on 2027-11-22
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import os

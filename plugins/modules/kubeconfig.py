@@ -53,6 +53,10 @@ reason:
   returned: success
   type: str
   sample: there is none yet
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import typing as t

@@ -51,19 +51,21 @@ options:
       - V(auto) makes it active, by a reboot where Talos needs one.
       - V(no-reboot) fails where Talos needs a reboot.
       - V(staged) stores it for the next reboot.
-      - V(try) applies it, proves that the node answers with it, and then applies it for good; else the node rolls
-        back and the task fails.
+      - V(try) applies it, sees that the node answers with it steadily for about half of O(try_timeout), and then
+        applies it for good; else the node rolls back and the task fails.
       - V(reboot) stages it and reboots the node.
     type: str
     choices: [auto, no-reboot, staged, try, reboot]
     default: auto
   reboot:
-    description: V(never) fails with the list of changes that would need a reboot.
+    description:
+      - V(never) fails with the list of changes that would need a reboot.
+      - Check mode fails alike, and for O(mode=no-reboot) and O(mode=try) too, by a dry run.
     type: str
     choices: [allowed, never]
     default: allowed
   try_timeout:
-    description: Seconds after which a V(try) rolls back.
+    description: Seconds after which a V(try) rolls back, at least 10.
     type: int
     default: 60
   reachable_timeout:
@@ -106,11 +108,22 @@ differences:
   type: list
   elements: dict
 actions:
-  description: The talosctl commands whose calls were made, or in check mode would be made.
+  description:
+    - The talosctl commands whose calls were made, or in check mode would be made. A change that is applied by a reboot
+      is staged first.
   returned: when O(state=present)
   type: list
   elements: str
   sample: [apply-config --mode auto]
+dest:
+  description: The file with the declared config.
+  returned: when O(state=rendered)
+  type: str
+  sample: /run/user/1000/talos-w1.yaml
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import typing as t
@@ -126,7 +139,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     assessor, rendering, _cache = assessor_of(module, bundle)
     node = node_of(module)
     if module.params["state"] == "rendered":
-        return rendered(module, rendering.config(node))
+        return {**rendered(module, rendering.config(node)), "warnings": rendering.warnings}
     terms = Terms(
         mode=module.params["mode"],
         reboot_allowed=module.params["reboot"] == "allowed",

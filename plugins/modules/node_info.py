@@ -159,6 +159,10 @@ ansible_facts:
             - Whether a stored config waits for a reboot, or a try is under way; null for the role C(os:reader).
           returned: when the node is reachable
           type: bool
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import typing as t

@@ -128,6 +128,10 @@ due:
   returned: success
   type: dict
   sample: {kubeconfig: there is none yet}
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import typing as t

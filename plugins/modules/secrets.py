@@ -75,6 +75,10 @@ path:
   returned: success
   type: str
   sample: /home/me/homelab/inventory/homelab/secrets.vault.yml
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import os

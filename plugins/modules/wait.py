@@ -64,6 +64,10 @@ missing:
   returned: always
   type: list
   elements: str
+failure:
+  description: Kind, node, command, cause and remedy of an error.
+  returned: failure
+  type: dict
 """
 
 import typing as t
