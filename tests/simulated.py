@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import os
 import time
@@ -17,14 +18,16 @@ import pytest
 from ansible_collections.homelab.talos.plugins.module_utils import (
     _api,
     _bootstrap,
-    _convergence,
     _observation,
     _planning,
     _readiness,
+    _terms,
 )
-from ansible_collections.homelab.talos.plugins.module_utils._convergence import Assessor, Convergence, Outcome, Terms
+from ansible_collections.homelab.talos.plugins.module_utils._assessment import Assessor, endpoint_of
+from ansible_collections.homelab.talos.plugins.module_utils._convergence import Convergence, Outcome
 from ansible_collections.homelab.talos.plugins.module_utils._definition import Node
 from ansible_collections.homelab.talos.plugins.module_utils._redaction import Redactor
+from ansible_collections.homelab.talos.plugins.module_utils._terms import Terms
 from rehearsal.calls import CallLog
 from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
@@ -48,16 +51,16 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_api, "CALL_SECONDS", 3.0)
     monkeypatch.setattr(_api, "APPLY_SECONDS", 4.0)
     monkeypatch.setattr(_observation, "_SWAP_SECONDS", 0.2)
-    monkeypatch.setattr(_convergence, "_SETTLED_SECONDS", 1.5)
-    monkeypatch.setattr(_convergence, "_ROLE_SECONDS", 2.0)
-    monkeypatch.setattr(_convergence, "_SHORTEST_TRY", 2.0)
+    monkeypatch.setattr(_terms, "SHORTEST_TRY", 2.0)
     monkeypatch.setattr(_bootstrap, "_ANSWER_SECONDS", 3.0)
     monkeypatch.setattr(_bootstrap, "_LOST_SECONDS", 2.0)
 
 
 # Upper bounds: what is to come may take its time on a busy machine; what will not come is not waited for as long.
-TERMS = Terms(try_seconds=3, reachable_seconds=60, settle_seconds=60, etcd_seconds=60)
-IMPATIENT = Terms(try_seconds=3, reachable_seconds=3, settle_seconds=6, etcd_seconds=4)
+TERMS = Terms(
+    try_seconds=3, reachable_seconds=60, settle_seconds=60, etcd_seconds=60, settled_seconds=1.5, role_seconds=2
+)
+IMPATIENT = dataclasses.replace(TERMS, reachable_seconds=3, settle_seconds=6, etcd_seconds=4)
 
 
 class _Log(CallLog):
@@ -103,7 +106,7 @@ class Simulation:
 
     @property
     def control_planes(self) -> list[_api.Endpoint]:
-        return [_convergence.endpoint_of(self.declared(name)) for name in self.control_plane_names]
+        return [endpoint_of(self.declared(name)) for name in self.control_plane_names]
 
     # In the place of Rendering.
 

@@ -10,7 +10,7 @@ import datetime
 import typing as t
 
 from . import _client_files as files
-from ._convergence import Assessor
+from ._assessment import Assessor
 from ._declaration import Cluster, Node
 from ._rendering import DigestCache, Rendering, expand
 from ._secrets_bundle import ADMIN, READER, SecretsBundle

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from . import _etcd as etcd
 from . import _observation as observation
 from ._api import Endpoint, connect, on_each
-from ._convergence import AS_DECLARED, Assessment, Assessor, endpoint_of
+from ._assessment import AS_DECLARED, Assessment, Assessor, endpoint_of
 from ._declaration import Node
 from ._errors import TalosError
 from ._observation import Observation, observe

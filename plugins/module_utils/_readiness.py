@@ -12,7 +12,7 @@ import typing as t
 from . import _etcd as etcd
 from . import _observation as observation
 from ._api import Endpoint
-from ._convergence import endpoint_of
+from ._assessment import endpoint_of
 from ._declaration import Node
 from ._planning import look
 

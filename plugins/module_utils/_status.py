@@ -10,7 +10,7 @@ import ssl
 import typing as t
 
 from ._api import connect, on_each
-from ._convergence import endpoint_of
+from ._assessment import endpoint_of
 from ._declaration import Node
 from ._errors import TalosError
 

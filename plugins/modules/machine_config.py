@@ -133,7 +133,8 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._cluster_work import assessor_of, node_of
-    from ..module_utils._convergence import Convergence, Terms
+    from ..module_utils._convergence import Convergence
+    from ..module_utils._terms import Terms
 
     bundle = module.bundle
     assessor, rendering, _cache = assessor_of(module, bundle)

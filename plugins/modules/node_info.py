@@ -171,8 +171,8 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 
 def work(module: TalosModule) -> dict[str, t.Any]:
+    from ..module_utils._assessment import endpoint_of
     from ..module_utils._cluster_work import node_of
-    from ..module_utils._convergence import endpoint_of
     from ..module_utils._node_facts import facts
 
     found = wait_for(facts(endpoint_of(node_of(module)), module.context()))

@@ -140,8 +140,8 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 
 def work(module: TalosModule) -> dict[str, t.Any]:
+    from ..module_utils._assessment import INVALID
     from ..module_utils._cluster_work import assessor_of, files_due, nodes_of
-    from ..module_utils._convergence import INVALID
     from ..module_utils._planning import plan
     from ..module_utils._status import details
 

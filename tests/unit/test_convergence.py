@@ -16,17 +16,15 @@ from ansible_collections.homelab.talos.plugins.module_utils import _declaration 
 from ansible_collections.homelab.talos.plugins.module_utils import _etcd, _planning
 from ansible_collections.homelab.talos.plugins.module_utils import _observation as observation
 from ansible_collections.homelab.talos.plugins.module_utils._api import connect
-from ansible_collections.homelab.talos.plugins.module_utils._convergence import (
+from ansible_collections.homelab.talos.plugins.module_utils._assessment import (
     AS_DECLARED,
     DIFFERS,
     INVALID,
     PENDING,
-    Convergence,
-    NotTaken,
-    TryTooShort,
-    WouldReboot,
     endpoint_of,
 )
+from ansible_collections.homelab.talos.plugins.module_utils._convergence import Convergence, WouldReboot
+from ansible_collections.homelab.talos.plugins.module_utils._delivery import NotTaken
 from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     ConnectionLost,
     InvalidRequest,
@@ -38,6 +36,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
 from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMember
 from ansible_collections.homelab.talos.plugins.module_utils._rendering import sha256
 from ansible_collections.homelab.talos.plugins.module_utils._talosctl import TalosctlError
+from ansible_collections.homelab.talos.plugins.module_utils._terms import TryTooShort
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
 from tests import simulated
