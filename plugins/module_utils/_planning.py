@@ -23,10 +23,11 @@ from ._observation import Observation, observe
 
 @dataclass(frozen=True)
 class Plan:
-    """``etcd`` is what the picked control planes say, and ``etcd_lacks`` what they lack; None where none was picked."""
+    """``etcd`` is what the picked ``control_planes`` say, None where none was picked; ``etcd_lacks`` what they lack."""
 
     nodes: dict[str, Assessment]
     etcd: etcd.EtcdView | None
+    control_planes: tuple[str, ...]
     etcd_lacks: list[str]
 
     @property
@@ -113,4 +114,5 @@ async def plan(
         assessed = dict(zip(seen, pool.map(lambda node: assessor.assess(node, seen[node.name]), nodes)))
     picked = [node for node in nodes if node.machine_type == "controlplane"]
     view = await etcd.view([endpoint_of(node) for node in picked], context) if picked else None
-    return Plan(assessed, view, view.lacks(picked, control_planes) if view else [])
+    lacks = view.lacks(picked, control_planes) if view else []
+    return Plan(assessed, view, tuple(node.name for node in picked), lacks)
