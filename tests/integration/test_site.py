@@ -10,8 +10,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
-from .conftest import MakeRehearsal, Rehearsal, workers_first
+from .conftest import ROOT, MakeRehearsal, Rehearsal, workers_first
 
 NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}
 SYSCTL = {"machine": {"sysctls": {"vm.max_map_count": "262144"}}}
@@ -76,12 +77,44 @@ def test_the_change_is_applied_once(cluster: Rehearsal) -> None:
         (["--tags", "controlplanes"], {"talos-cp"}),
         (["--tags", "apply"], NODES),
         (["--tags", "validate"], set()),
+        (["--skip-tags", "apply,health"], NODES),
+        *(
+            pytest.param(words, spoken_to, marks=pytest.mark.slow)
+            for words, spoken_to in [
+                (["--skip-tags", "apply"], NODES),
+                (["--skip-tags", "bootstrap"], NODES),
+                (["--skip-tags", "health"], NODES),
+                (["--skip-tags", "image,argocd"], NODES),
+                (["--skip-tags", "apply,bootstrap,health"], set()),
+                (["--tags", "talos-w3", "--skip-tags", "bootstrap"], {"talos-w3"}),
+                (["--tags", "bootstrap"], NODES),
+                (["--tags", "talos-w3,health"], {"talos-w3"}),
+            ]
+        ),
     ],
 )
 def test_nodes_and_groups_are_tags(cluster: Rehearsal, words: list[str], spoken_to: set[str]) -> None:
     cluster.forget_calls()
     cluster.play(*words).require_ok()
     assert {call["node"] for call in cluster.calls()} == spoken_to
+
+
+@pytest.mark.parametrize(
+    "name", ["bootstrap", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nodes", "health"))]
+)
+def test_a_playbook_is_whole_alone(cluster: Rehearsal, name: str) -> None:
+    cluster.forget_calls()
+    run = cluster.play("--tags", "talos-cp", playbook=f"playbooks/{name}.yml").require_ok()
+    assert run.changed == {}
+    assert "TASK [Check the whole inventory]" in run.output
+    assert {call["node"] for call in cluster.calls()} == {"talos-cp"}
+
+
+@pytest.mark.parametrize("name", ["argocd", "bootstrap", "health", "image", "nodes"])
+def test_a_playbook_of_one_phase_checks_the_declaration_first(name: str) -> None:
+    first, *others = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())
+    assert first["ansible.builtin.import_playbook"] == "validate.yml"
+    assert others[-1]["ansible.builtin.import_playbook"] == f"phases/{name}.yml"
 
 
 def test_a_tagged_run_changes_only_its_node(cluster: Rehearsal) -> None:
