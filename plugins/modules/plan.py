@@ -93,6 +93,14 @@ nodes:
       description: Its Talos version, with O(details).
       type: str
       sample: v1.14.2
+    declared_version:
+      description: The version that it should have, with O(details).
+      type: str
+      sample: v1.14.2
+    upgrade:
+      description: The command that brings it to that version, with O(details); empty where it has it.
+      type: str
+      sample: ""
     certificate_end:
       description: When the certificate of its API ends, with O(details). Talos renews it by itself.
       type: str
@@ -133,9 +141,9 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 
 def work(module: TalosModule) -> dict[str, t.Any]:
-    from ..module_utils._cluster_work import assessor_of, files_due, nodes_of
+    from ..module_utils._cluster_work import assessor_of, cluster_of, files_due, nodes_of
     from ..module_utils._planning import plan
-    from ..module_utils._status import details
+    from ..module_utils._details import details
 
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
@@ -143,7 +151,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     found = wait_for(plan(nodes, context, assessor))
     cache.save()
     answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
-    more = wait_for(details(answering, context))
+    more = wait_for(details(answering, context, cluster_of(module).talos_version))
     return {
         "changed": False,
         "admin_dir": module.params["admin_dir"],

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,28 @@ def test_a_tagged_run_changes_only_its_node(cluster: Rehearsal) -> None:
     after = cluster.configs()
     assert [name for name in NODES if before[name] != after[name]] == ["talos-w3"]
     cluster.play("--tags", "talos-w3").require_ok()
+
+
+def test_the_status_of_all_nodes_is_kept_and_that_of_some_tells_what_is_wrong(
+    cluster: Rehearsal, tmp_path: Path
+) -> None:
+    """On a fresh admin host, whose folder is not there yet."""
+    folder = tmp_path / "new" / "admin"
+    words = ("-e", f"cluster_admin_dir={folder}")
+    run = cluster.play(*words, playbook="playbooks/status.yml").require_ok()
+    assert re.search(r"- talos-w3 +as-declared +running +yes +v1\.14\.2 +no +20", run.output)
+    kept = (folder / "status.json").read_text()
+    nodes = json.loads(kept)["nodes"]
+    assert {name: (node["state"], node["ready"]) for name, node in nodes.items()} == dict.fromkeys(
+        NODES, ("as-declared", True)
+    )
+    assert [path.stat().st_mode & 0o777 for path in (folder.parent, folder)] == [0o700, 0o700]
+
+    bad = cluster.play(*words, "--tags", "talos-w3", "-e", CHANGED_WORKERS, playbook="playbooks/status.yml")
+    assert bad.rc == 2
+    assert bad.failed == {"talos-w3"}
+    assert "talos-w3 is differs: v1alpha1 machine.sysctls" in bad.output
+    assert (folder / "status.json").read_text() == kept
 
 
 def test_an_unknown_tag_fails_before_anything_runs(cluster: Rehearsal) -> None:
