@@ -15,9 +15,7 @@ from ._declaration import Node
 from ._errors import TalosError
 
 
-async def details(
-    nodes: t.Sequence[Node], context: ssl.SSLContext, declared_version: str
-) -> dict[str, dict[str, str]]:
+async def details(nodes: t.Sequence[Node], context: ssl.SSLContext, declared_version: str) -> dict[str, dict[str, str]]:
     """By node: its version, the declared one, what brings it there, and the end of its API's certificate.
 
     All as ``v1.14.2``, a command, and UTC in ISO 8601; empty where it does not answer us, or needs no command.

@@ -142,8 +142,8 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._cluster_work import assessor_of, cluster_of, files_due, nodes_of
-    from ..module_utils._planning import plan
     from ..module_utils._details import details
+    from ..module_utils._planning import plan
 
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
