@@ -34,7 +34,7 @@ options:
     choices: [admin, reader]
     default: admin
   renew_before:
-    description: Make it again when its certificate ends within so many days.
+    description: Make it again when its certificate ends within so many days, or a third of its time if that is less.
     type: int
     default: 30
 """
@@ -63,8 +63,6 @@ reason:
   sample: its certificate ends on 2027-11-22
 """
 
-import os
-import time
 import typing as t
 
 from ..module_utils._module import TalosModule, shared
@@ -86,10 +84,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     if reason and not module.check_mode:
         addresses = [each.address for each in module.control_planes]
         credentials = bundle.issue(role, files.LIFETIME)
-        if reason == files.OTHER_PKI:
-            # It may be all that still opens the cluster of the other PKI.
-            os.replace(path, f"{path}.{time.strftime('%Y-%m-%d-%H%M%S')}")
-        files.put(path, files.talosconfig(cluster_of(module).name, addresses, addresses[:1], credentials))
+        content = files.talosconfig(cluster_of(module).name, addresses, addresses[:1], credentials)
+        files.put(path, content, reason)
     return {"changed": bool(reason), "path": path, "reason": reason}
 
 

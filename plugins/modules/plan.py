@@ -37,7 +37,9 @@ options:
     type: bool
     default: false
   renew_before:
-    description: Client files whose certificate ends within so many days are due to be made again.
+    description:
+      - Client files whose certificate ends within so many days, or a third of its time if that is less, are due to be
+        made again.
     type: int
     default: 30
 """
@@ -160,7 +162,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "bootstrapped": found.bootstrapped,
         "etcd_problems": found.etcd_problems,
         "healthy": found.healthy,
-        "due": files_due(module, bundle),
+        "due": files_due(module, bundle, found),
         "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
     }
 
