@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import os
+import time
 import typing as t
 
-from ._credentials import BadTalosconfig, Credentials, certificate_end
+from ._credentials import BadTalosconfig, Credentials, certificate_times
 from ._rendering import is_private, read_private, write_private
 from ._yaml import yaml
 
@@ -52,7 +54,7 @@ def talosconfig_due(
     try:
         credentials = Credentials.from_talosconfig(text, path)
         held = yaml.safe_load(text)["contexts"].get(context)
-        roles, ends = credentials.roles, credentials.not_after
+        roles, times = credentials.roles, certificate_times(credentials.crt)
     except (BadTalosconfig, ValueError, AttributeError):
         return "it is not readable"
     if credentials.ca.strip() != ca.strip():
@@ -61,11 +63,16 @@ def talosconfig_due(
         return f"its role is {', '.join(roles)}"
     if held is None or held.get("endpoints") != list(endpoints) or held.get("nodes") != list(nodes):
         return "its context, endpoints or nodes are others"
-    return _ending(ends, renew_before) or _too_open(path)
+    return _ending(times, renew_before) or _too_open(path)
 
 
-def kubeconfig_due(path: str, *, endpoint: str, ca: bytes | None, renew_before: datetime.timedelta) -> str:
-    """The same for a kubeconfig; without ``ca`` nobody knows which PKI it should be of."""
+def kubeconfig_due(
+    path: str, *, leads_home: t.Callable[[str], bool], ca: bytes | None, renew_before: datetime.timedelta
+) -> str:
+    """The same for a kubeconfig; ``leads_home`` tells of a server whether it is the cluster's endpoint.
+
+    Without ``ca`` nobody knows which PKI it should be of.
+    """
     text = read_private(path)
     if text is None:
         return "there is none yet"
@@ -73,25 +80,27 @@ def kubeconfig_due(path: str, *, endpoint: str, ca: bytes | None, renew_before: 
         content = yaml.safe_load(text)
         cluster = content["clusters"][0]["cluster"]
         held_ca = base64.b64decode(cluster["certificate-authority-data"], validate=True)
-        ends = kubeconfig_end(text)
+        user = content["users"][0]["user"]
+        times = certificate_times(base64.b64decode(user["client-certificate-data"], validate=True))
     except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError, binascii.Error):
         return "it is not readable"
     if ca is not None and held_ca.strip() != ca.strip():
         return OTHER_PKI
-    if cluster.get("server") != endpoint:
-        return f"its server is {cluster.get('server')}"
-    return _ending(ends, renew_before) or _too_open(path)
+    server = str(cluster.get("server"))
+    if not leads_home(server):
+        return f"its server is {server}"
+    return _ending(times, renew_before) or _too_open(path)
 
 
-def kubeconfig_end(text: bytes) -> datetime.datetime:
-    """When the client certificate of a kubeconfig ends (UTC). Raises as YAML and base64 do."""
-    user = yaml.safe_load(text)["users"][0]["user"]
-    pem = base64.b64decode(user["client-certificate-data"], validate=True)
-    return certificate_end(pem)
+def kubeconfig_server(text: bytes) -> str:
+    """Where a kubeconfig that a node gave leads to."""
+    return str(yaml.safe_load(text)["clusters"][0]["cluster"]["server"])
 
 
-def _ending(ends: datetime.datetime, renew_before: datetime.timedelta) -> str:
-    if ends - datetime.datetime.now(datetime.timezone.utc) < renew_before:
+def _ending(times: tuple[datetime.datetime, datetime.datetime], renew_before: datetime.timedelta) -> str:
+    """At the latest in the last third of its time, or a short-lived one would be due as soon as it is made."""
+    begins, ends = times
+    if ends - datetime.datetime.now(datetime.timezone.utc) < min(renew_before, (ends - begins) / 3):
         return f"its certificate ends on {ends:%Y-%m-%d}"
     return ""
 
@@ -100,6 +109,9 @@ def _too_open(path: str) -> str:
     return "" if is_private(path) else "others can read it"
 
 
-def put(path: str, content: bytes) -> None:
-    """Whole or not at all, 0600."""
+def put(path: str, content: bytes, reason: str = "") -> None:
+    """Whole or not at all, 0600. One of another PKI is kept beside it: it may be all that still opens that cluster."""
+    if reason == OTHER_PKI:
+        os.chmod(path, 0o600)
+        os.replace(path, f"{path}.{time.strftime('%Y-%m-%d-%H%M%S')}")
     write_private(path, content)

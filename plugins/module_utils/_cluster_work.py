@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import datetime
+import re
 import typing as t
 
 from . import _client_files as files
-from ._assessment import Assessor
+from ._assessment import Assessment, Assessor
 from ._declaration import Cluster, Node
 from ._rendering import DigestCache, Rendering, expand
 from ._secrets_bundle import ADMIN, READER, SecretsBundle
@@ -18,6 +19,7 @@ from ._talosctl import Talosctl
 
 if t.TYPE_CHECKING:
     from ._module import TalosModule
+    from ._planning import Plan
 
 _DIGESTS = ("cache", "rendered.json")
 
@@ -55,20 +57,35 @@ def talosconfig_due_for(module: TalosModule, bundle: SecretsBundle, name: str, r
     )
 
 
-def kubeconfig_due_for(module: TalosModule, bundle: SecretsBundle | None) -> str:
+def kubeconfig_due_for(
+    module: TalosModule, bundle: SecretsBundle | None, server: str = "", configs: t.Sequence[bytes] = ()
+) -> str:
+    """``server`` is what a node gives. ``configs`` of control planes may have another endpoint, too, by a patch."""
+    home = (server, cluster_of(module).endpoint)
     return files.kubeconfig_due(
         expand(module.folder_path(files.KUBECONFIG)),
-        endpoint=cluster_of(module).endpoint,
+        leads_home=lambda held: held in home or any(_has_endpoint(config, held) for config in configs),
         ca=bundle.kubernetes_ca if bundle else None,
         renew_before=datetime.timedelta(days=module.params["renew_before"]),
     )
 
 
-def files_due(module: TalosModule, bundle: SecretsBundle) -> dict[str, str]:
+def _has_endpoint(config: bytes, url: str) -> bool:
+    return re.search(rb"\bendpoint: [\"']?" + re.escape(url.encode()) + rb"[\"']?\s", config) is not None
+
+
+def files_due(module: TalosModule, bundle: SecretsBundle, plan: Plan) -> dict[str, str]:
     """All client files that are due, with the reason."""
+    configs = [_config(plan.nodes[name]) for name in plan.control_planes]
     found = {
         files.TALOSCONFIG: talosconfig_due_for(module, bundle, files.TALOSCONFIG, ADMIN),
         files.READER_TALOSCONFIG: talosconfig_due_for(module, bundle, files.READER_TALOSCONFIG, READER),
-        files.KUBECONFIG: kubeconfig_due_for(module, bundle),
+        files.KUBECONFIG: kubeconfig_due_for(module, bundle, configs=configs),
     }
     return {name: reason for name, reason in found.items() if reason}
+
+
+def _config(assessed: Assessment) -> bytes:
+    """The declared config, which is rendered where the node's may differ from it; empty where neither is known."""
+    configs = assessed.observation.configs
+    return assessed.config or (configs.active if configs else b"")

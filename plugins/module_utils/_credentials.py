@@ -11,7 +11,6 @@ import datetime
 import hashlib
 import os
 import ssl
-import typing as t
 from dataclasses import dataclass, field
 
 from ._errors import TalosError
@@ -49,7 +48,7 @@ class Credentials:
     @property
     def not_after(self) -> datetime.datetime:
         """When the client certificate ends (UTC, aware)."""
-        return certificate_end(self.crt)
+        return certificate_times(self.crt)[1]
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -96,15 +95,15 @@ def insecure_context() -> ssl.SSLContext:
     return context
 
 
-def certificate_end(pem: bytes) -> datetime.datetime:
-    """The end of a certificate (UTC, aware), with old and new releases of cryptography."""
+def certificate_times(pem: bytes) -> tuple[datetime.datetime, datetime.datetime]:
+    """From when to when a certificate is good (UTC, aware), with old and new releases of cryptography."""
     from cryptography import x509
 
     certificate = x509.load_pem_x509_certificate(pem)
-    aware = getattr(certificate, "not_valid_after_utc", None)
-    if aware is not None:
-        return t.cast(datetime.datetime, aware)
-    return certificate.not_valid_after.replace(tzinfo=datetime.timezone.utc)
+    if hasattr(certificate, "not_valid_after_utc"):
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    utc = datetime.timezone.utc
+    return certificate.not_valid_before.replace(tzinfo=utc), certificate.not_valid_after.replace(tzinfo=utc)
 
 
 def fingerprint(certificate_der: bytes) -> str:

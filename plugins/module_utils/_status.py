@@ -2,34 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the homelab.talos collection: it may change without notice.
-"""What a status shows beyond the plan: versions and certificates of many nodes, and the table of all."""
+"""A plan with details as people read it: the table of all nodes, and what is wrong with one.
+
+Filters, which every ansible-playbook loads: nothing is imported here that costs time.
+"""
 
 from __future__ import annotations
 
-import ssl
 import typing as t
 
-from ._api import connect, on_each
-from ._assessment import endpoint_of
-from ._declaration import Node
-from ._errors import TalosError
-
 _COLUMNS = ("NODE", "STATE", "STAGE", "READY", "TALOS", "PENDING", "CERTIFICATE ENDS")
-
-
-async def details(nodes: t.Sequence[Node], context: ssl.SSLContext) -> dict[str, dict[str, str]]:
-    """Version and end of the API's certificate (UTC, ISO 8601) by node; empty where it does not answer us."""
-    by_name = {node.name: node for node in nodes}
-
-    async def one(name: str) -> dict[str, str]:
-        async with connect(endpoint_of(by_name[name]), context) as node:
-            return {"version": (await node.version()).tag, "certificate_end": node.certificate_end}
-
-    asked = await on_each(by_name, one)
-    return {
-        name: {"version": "", "certificate_end": ""} if isinstance(answer, TalosError) else answer
-        for name, answer in asked.items()
-    }
 
 
 def table(nodes: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
@@ -56,6 +38,17 @@ def complaint(name: str, node: t.Mapping[str, t.Any], etcd_problems: t.Sequence[
     if node["state"] != "as-declared":
         fields = "; ".join(f"{each['document']} {each['path']}".strip() for each in node["differences"][:5])
         return str(node["error"]) or f"{name} is {node['state']}: {fields}"
-    if node["stage"] != "running" or not node["ready"]:
-        return f"{name} is in stage {node['stage']}, not ready: {'; '.join(node['unmet']) or 'no reason given'}"
-    return f"{name}: {'; '.join(etcd_problems)}" if etcd_problems else ""
+    wrong = [*_unready(node), *_outdated(node), *etcd_problems]
+    return f"{name}: {'; '.join(wrong)}" if wrong else ""
+
+
+def _unready(node: t.Mapping[str, t.Any]) -> list[str]:
+    if node["stage"] == "running" and node["ready"]:
+        return []
+    return [f"it is in stage {node['stage']}, not ready: {'; '.join(node['unmet']) or 'no reason given'}"]
+
+
+def _outdated(node: t.Mapping[str, t.Any]) -> list[str]:
+    if not node.get("upgrade"):
+        return []
+    return [f"it runs Talos {node['version']}, declared is {node['declared_version']}: {node['upgrade']}"]

@@ -17,6 +17,8 @@ from ._problems import nearest
 NODES_GROUP = "talos"
 TARGET_GROUPS = ("controlplanes", "workers")
 PHASES = ("validate", "admin", "image", "apply", "bootstrap", "health", "argocd")
+# A phase that has a playbook of its own and no part in a run on nodes.
+_ALONE = "admin"
 SPECIAL_TAGS = ("all", "always", "never", "tagged", "untagged")
 # A pattern for "hosts" that matches none, without Ansible's warning about an empty one.
 NO_HOSTS = ("!all",)
@@ -50,7 +52,7 @@ def node_tags(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str])
 
 def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> tuple[set[str], set[str]]:
     run, skip = {str(tag) for tag in run_tags}, {str(tag) for tag in skip_tags}
-    known = [*_targets(groups), *PHASES, *SPECIAL_TAGS]
+    known = [*_targets(groups), *_phases(), *SPECIAL_TAGS]
     unknown = sorted((run | skip) - set(known))
     if unknown:
         raise UnknownTag("; ".join(_unknown(tag, known) for tag in unknown))
@@ -58,10 +60,16 @@ def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) ->
 
 
 def _unknown(tag: str, known: Sequence[str]) -> str:
+    if tag == _ALONE:
+        return f"no such tag: {tag} is no phase of a run on nodes, but playbooks/{tag}.yml (homelab.talos.{tag})"
     near = nearest(tag, known, 3)
     if near:
         return f"no such tag: {tag} (did you mean {' or '.join(near)}?)"
-    return f"no such tag: {tag} (there are the nodes, {', '.join((*TARGET_GROUPS, *PHASES))})"
+    return f"no such tag: {tag} (there are the nodes, {', '.join((*TARGET_GROUPS, *_phases()))})"
+
+
+def _phases() -> list[str]:
+    return [phase for phase in PHASES if phase != _ALONE]
 
 
 def _targets(groups: Groups) -> list[str]:

@@ -59,7 +59,6 @@ RUN_VARIABLES: dict[str, tuple[str, ...] | None] = {
     "node_etcd_timeout": None,
     "node_reachable_timeout": None,
     "node_reboot": ("allowed", "never"),
-    "node_renew_before": None,
     "node_timeout": None,
     "node_try_timeout": None,
 }

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - homelab.talos.talos.secrets
   - homelab.talos.talos.talosconfig
   - homelab.talos.attributes
+  - homelab.talos.attributes.action_group
 attributes:
   action:
     description: Options are filled in on the controller.

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - homelab.talos.talos.secrets
   - homelab.talos.talos.admin_dir
   - homelab.talos.attributes
+  - homelab.talos.attributes.action_group
 attributes:
   action:
     description: Options are filled in on the controller.
@@ -34,7 +35,7 @@ options:
     choices: [admin, reader]
     default: admin
   renew_before:
-    description: Make it again when its certificate ends within so many days.
+    description: Make it again when its certificate ends within so many days, or a third of its time if that is less.
     type: int
     default: 30
 """
@@ -67,8 +68,6 @@ failure:
   type: dict
 """
 
-import os
-import time
 import typing as t
 
 from ..module_utils._module import TalosModule, shared
@@ -90,10 +89,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     if reason and not module.check_mode:
         addresses = [each.address for each in module.control_planes]
         credentials = bundle.issue(role, files.LIFETIME)
-        if reason == files.OTHER_PKI:
-            # It may be all that still opens the cluster of the other PKI.
-            os.replace(path, f"{path}.{time.strftime('%Y-%m-%d-%H%M%S')}")
-        files.put(path, files.talosconfig(cluster_of(module).name, addresses, addresses[:1], credentials))
+        content = files.talosconfig(cluster_of(module).name, addresses, addresses[:1], credentials)
+        files.put(path, content, reason)
     return {"changed": bool(reason), "path": path, "reason": reason}
 
 

@@ -12,8 +12,8 @@ short_description: Have a kubeconfig in the cluster's folder
 version_added: 0.1.0
 description:
   - Fetches the kubeconfig from a control plane, and fetches it again before its certificate ends, or when the
-    endpoint or the PKI are others. The file is ours alone, 0600, replaced as a whole, and nothing is merged into
-    C(~/.kube/config).
+    endpoint or the PKI are others; one of another PKI is kept beside it. The file is ours alone, 0600, replaced as a
+    whole, and nothing is merged into C(~/.kube/config).
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -25,13 +25,14 @@ extends_documentation_fragment:
   - homelab.talos.talos.talosconfig
   - homelab.talos.talos.admin_dir
   - homelab.talos.attributes
+  - homelab.talos.attributes.action_group
 attributes:
   action:
     description: Options are filled in on the controller.
     support: full
 options:
   renew_before:
-    description: Fetch it again when its certificate ends within so many days.
+    description: Fetch it again when its certificate ends within so many days, or a third of its time if that is less.
     type: int
     default: 30
 """
@@ -74,7 +75,11 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     bundle = None if module.params["talosconfig"] and not module.params["secrets"] else module.bundle
     reason = kubeconfig_due_for(module, bundle)
     if reason and not module.check_mode:
-        files.put(path, wait_for(fetch(module)))
+        content = wait_for(fetch(module))
+        # A patch may have given the nodes another endpoint than the declared one.
+        reason = kubeconfig_due_for(module, bundle, files.kubeconfig_server(content))
+        if reason:
+            files.put(path, content, reason)
     return {"changed": bool(reason), "path": path, "reason": reason}
 
 

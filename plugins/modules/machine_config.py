@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - homelab.talos.talos.talosctl
   - homelab.talos.talos.admin_dir
   - homelab.talos.attributes
+  - homelab.talos.attributes.action_group
 attributes:
   diff_mode:
     support: full

@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - homelab.talos.talos.talosctl
   - homelab.talos.talos.admin_dir
   - homelab.talos.attributes
+  - homelab.talos.attributes.action_group
 attributes:
   action:
     description: Options are filled in on the controller.
@@ -38,7 +39,9 @@ options:
     type: bool
     default: false
   renew_before:
-    description: Client files whose certificate ends within so many days are due to be made again.
+    description:
+      - Client files whose certificate ends within so many days, or a third of its time if that is less, are due to be
+        made again.
     type: int
     default: 30
 """
@@ -94,6 +97,14 @@ nodes:
       description: Its Talos version, with O(details).
       type: str
       sample: v1.14.2
+    declared_version:
+      description: The version that it should have, with O(details).
+      type: str
+      sample: v1.14.2
+    upgrade:
+      description: The command that brings it to that version, with O(details); empty where it has it.
+      type: str
+      sample: ""
     certificate_end:
       description: When the certificate of its API ends, with O(details). Talos renews it by itself.
       type: str
@@ -141,9 +152,9 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._assessment import INVALID
-    from ..module_utils._cluster_work import assessor_of, files_due, nodes_of
+    from ..module_utils._cluster_work import assessor_of, cluster_of, files_due, nodes_of
+    from ..module_utils._details import details
     from ..module_utils._planning import plan
-    from ..module_utils._status import details
 
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
@@ -151,7 +162,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     found = wait_for(plan(nodes, context, assessor, module.control_planes))
     cache.save()
     answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
-    more = wait_for(details(answering, context))
+    more = wait_for(details(answering, context, cluster_of(module).talos_version))
     result = {
         "changed": False,
         "admin_dir": module.params["admin_dir"],
@@ -160,7 +171,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "bootstrapped": found.bootstrapped,
         "etcd_problems": found.etcd_problems,
         "healthy": found.healthy,
-        "due": files_due(module, bundle),
+        "due": files_due(module, bundle, found),
         "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
     }
     if any(each.state == INVALID for each in found.nodes.values()):

@@ -33,7 +33,8 @@ attributes:
 options:
   adopt_from:
     description:
-      - A control plane's machine config on the controller (it may be vaulted), to take the bundle from.
+      - A control plane's machine config on the controller (it may be vaulted), to take the bundle from. A relative path
+        starts at the inventory's folder.
     type: path
   nodes:
     description: All nodes of the inventory. The action plugin fills this in.

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - homelab.talos.talos.secrets
   - homelab.talos.talos.talosconfig
   - homelab.talos.attributes
+  - homelab.talos.attributes.action_group
 attributes:
   action:
     description: Options are filled in on the controller.
@@ -41,6 +42,10 @@ options:
     description: Seconds to wait.
     type: int
     default: 600
+  or_fail:
+    description: Fail where something is still missing when the time is over; else only RV(missing) tells of it.
+    type: bool
+    default: true
   step:
     description: Seconds after which the module reports what is missing. The action plugin fills this in.
     type: float
@@ -96,6 +101,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     except WaitedTooLong as error:
         if not module.params["last"]:
             return {"changed": False, "waiting": "; ".join(lines), "missing": lines}
+        if not module.params["or_fail"]:
+            return {"changed": False, "missing": lines}
         error.cause = f"not {until} within {module.params['timeout']} s, still missing: {'; '.join(lines)}"
         module.fail(error, missing=lines)
     return {"changed": False, "missing": []}
@@ -106,6 +113,7 @@ def main() -> None:
         {
             **shared("control_planes", "hidden", "nodes", "secrets", "talosconfig"),
             "last": {"type": "bool", "default": True},
+            "or_fail": {"type": "bool", "default": True},
             "step": {"type": "float"},
             "timeout": {"type": "int", "default": 600},
             "until": {

@@ -118,7 +118,7 @@ class Site:
             },
         }
         (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-        playbook = str(ROOT / "playbooks" / "image.yml")
+        playbook = str(ROOT / "playbooks" / "phases" / "image.yml")
         return [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), playbook, *words]
 
     @property

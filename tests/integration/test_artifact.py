@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -111,24 +115,79 @@ def test_metadata(installed: Path) -> None:
     assert not manifest["dependencies"]
 
 
-def test_modules_are_documented(installed: Path) -> None:
-    if not MODULES:
-        pytest.skip("no module is written yet")
+@pytest.fixture(scope="module")
+def documents(installed: Path) -> dict[str, dict[str, t.Any]]:
+    """What ansible-doc knows of each module, by its full name."""
     names = [f"homelab.talos.{name}" for name in MODULES]
     shown = run(
         "ansible-doc", "--json", "--type", "module", *names,
         cwd=installed, ANSIBLE_COLLECTIONS_PATH=str(installed),
     )  # fmt: skip
-    documents = json.loads(shown)
-    assert sorted(documents) == names
+    found: dict[str, dict[str, t.Any]] = json.loads(shown)
+    assert sorted(found) == names
+    return found
+
+
+def test_modules_are_documented(installed: Path, documents: dict[str, dict[str, t.Any]]) -> None:
     for name, document in documents.items():
         assert Path(document["doc"]["filename"]).is_relative_to(installed), name
         assert document["doc"]["short_description"], name
 
 
-def test_action_group_lists_every_module(installed: Path) -> None:
-    yaml = pytest.importorskip("yaml")
+def test_examples_use_the_module_with_options_that_it_has(documents: dict[str, dict[str, t.Any]]) -> None:
+    for name, document in documents.items():
+        used = list(_calls(yaml.safe_load(document["examples"])))
+        assert name in {module for module, _given in used}, name
+        for module, given in used:
+            _require_known(given, documents[module]["doc"].get("options") or {}, f"{name}: {module}")
+
+
+def _calls(example: t.Any) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    """Each of our modules in plays, tasks, blocks and defaults, with the options given."""
+    if isinstance(example, list):
+        for each in example:
+            yield from _calls(each)
+    elif isinstance(example, dict):
+        for key, value in example.items():
+            if key.startswith("homelab.talos."):
+                yield key, value or {}
+            elif key in ("tasks", "pre_tasks", "post_tasks", "block", "rescue", "always", "module_defaults"):
+                yield from _calls(value)
+
+
+def _require_known(given: t.Any, options: dict[str, t.Any], where: str) -> None:
+    for each in given if isinstance(given, list) else [given]:
+        if not isinstance(each, dict) or not options:
+            assert options or not given, f"{where} takes no options"
+            return
+        assert set(each) <= set(options), where
+        for option, value in each.items():
+            inner = options[option].get("suboptions")
+            if inner:
+                _require_known(value, inner, f"{where}: {option}")
+
+
+def test_defaults_of_the_action_group_fit_each_of_its_modules(
+    installed: Path, documents: dict[str, dict[str, t.Any]]
+) -> None:
+    """Else Ansible refuses every task of a module that lacks an option, wherever the defaults name it."""
     runtime = yaml.safe_load((installed / COLLECTION / "meta/runtime.yml").read_text())
-    if not MODULES:
-        pytest.skip("no module is written yet")
-    assert runtime["action_groups"]["talos"] == MODULES
+    members = {f"homelab.talos.{name}" for name in runtime["action_groups"]["talos"]}
+    told = {name: document["doc"]["attributes"].get("action_group") for name, document in documents.items()}
+    assert members == {name for name, attribute in told.items() if attribute}
+    for name in members:
+        named = re.findall(r"O\((\w+)\)", told[name]["description"])
+        assert named
+        assert set(named) <= set(documents[name]["doc"]["options"]), name
+
+
+def test_a_playbook_runs_from_the_installed_collection(installed: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "inventory/homelab/group_vars", tmp_path / "group_vars")
+    shutil.copy(ROOT / "inventory/homelab/hosts.yml", tmp_path)
+    shown = run(
+        "ansible-playbook", "homelab.talos.site", "-i", tmp_path / "hosts.yml",
+        "--tags", "validate", "-e", "secrets_unneeded=true",
+        cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed),
+    )  # fmt: skip
+    assert "TASK [Check the whole inventory]" in shown
+    assert re.search(r"^talos-cp +: ok=1 ", shown, re.MULTILINE)

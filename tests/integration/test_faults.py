@@ -374,6 +374,18 @@ def test_a_run_with(fault: str, make_rehearsal: MakeRehearsal) -> None:
     _run_with([CASES[fault]], make_rehearsal)
 
 
+@pytest.mark.faults
+def test_a_worker_that_is_never_ready_fails_and_no_other(make_rehearsal: MakeRehearsal) -> None:
+    rehearsal = make_rehearsal()
+    rehearsal.fault("talos-w3", "time-not-in-sync")
+    run = rehearsal.play("-e", "cluster_health_timeout=15")
+    assert run.rc == 2
+    assert run.failed == {"talos-w3"}, run.output
+    assert "Not healthy within 15 s, still missing: talos-w3: time: time is not synced" in run.output
+    rehearsal.fault("--clear")
+    assert rehearsal.play().require_ok().changed == {}
+
+
 def _run_with(cases: t.Sequence[Case], make_rehearsal: MakeRehearsal) -> None:
     rehearsal = make_rehearsal()
     words = ["-e", PATIENCE]

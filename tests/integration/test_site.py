@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
-from .conftest import MakeRehearsal, Rehearsal, workers_first
+from .conftest import ROOT, MakeRehearsal, Rehearsal, workers_first
 
 NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}
 SYSCTL = {"machine": {"sysctls": {"vm.max_map_count": "262144"}}}
@@ -76,12 +78,44 @@ def test_the_change_is_applied_once(cluster: Rehearsal) -> None:
         (["--tags", "controlplanes"], {"talos-cp"}),
         (["--tags", "apply"], NODES),
         (["--tags", "validate"], set()),
+        (["--skip-tags", "apply,health"], NODES),
+        *(
+            pytest.param(words, spoken_to, marks=pytest.mark.slow)
+            for words, spoken_to in [
+                (["--skip-tags", "apply"], NODES),
+                (["--skip-tags", "bootstrap"], NODES),
+                (["--skip-tags", "health"], NODES),
+                (["--skip-tags", "image,argocd"], NODES),
+                (["--skip-tags", "apply,bootstrap,health"], set()),
+                (["--tags", "talos-w3", "--skip-tags", "bootstrap"], {"talos-w3"}),
+                (["--tags", "bootstrap"], NODES),
+                (["--tags", "talos-w3,health"], {"talos-w3"}),
+            ]
+        ),
     ],
 )
 def test_nodes_and_groups_are_tags(cluster: Rehearsal, words: list[str], spoken_to: set[str]) -> None:
     cluster.forget_calls()
     cluster.play(*words).require_ok()
     assert {call["node"] for call in cluster.calls()} == spoken_to
+
+
+@pytest.mark.parametrize(
+    "name", ["bootstrap", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nodes", "health"))]
+)
+def test_a_playbook_is_whole_alone(cluster: Rehearsal, name: str) -> None:
+    cluster.forget_calls()
+    run = cluster.play("--tags", "talos-cp", playbook=f"playbooks/{name}.yml").require_ok()
+    assert run.changed == {}
+    assert "TASK [Check the whole inventory]" in run.output
+    assert {call["node"] for call in cluster.calls()} == {"talos-cp"}
+
+
+@pytest.mark.parametrize("name", ["argocd", "bootstrap", "health", "image", "nodes"])
+def test_a_playbook_of_one_phase_checks_the_declaration_first(name: str) -> None:
+    first, *others = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())
+    assert first["ansible.builtin.import_playbook"] == "validate.yml"
+    assert others[-1]["ansible.builtin.import_playbook"] == f"phases/{name}.yml"
 
 
 def test_a_tagged_run_changes_only_its_node(cluster: Rehearsal) -> None:
@@ -91,6 +125,28 @@ def test_a_tagged_run_changes_only_its_node(cluster: Rehearsal) -> None:
     after = cluster.configs()
     assert [name for name in NODES if before[name] != after[name]] == ["talos-w3"]
     cluster.play("--tags", "talos-w3").require_ok()
+
+
+def test_the_status_of_all_nodes_is_kept_and_that_of_some_tells_what_is_wrong(
+    cluster: Rehearsal, tmp_path: Path
+) -> None:
+    """On a fresh admin host, whose folder is not there yet."""
+    folder = tmp_path / "new" / "admin"
+    words = ("-e", f"cluster_admin_dir={folder}")
+    run = cluster.play(*words, playbook="playbooks/status.yml").require_ok()
+    assert re.search(r"- talos-w3 +as-declared +running +yes +v1\.14\.2 +no +20", run.output)
+    kept = (folder / "status.json").read_text()
+    nodes = json.loads(kept)["nodes"]
+    assert {name: (node["state"], node["ready"]) for name, node in nodes.items()} == dict.fromkeys(
+        NODES, ("as-declared", True)
+    )
+    assert [path.stat().st_mode & 0o777 for path in (folder.parent, folder)] == [0o700, 0o700]
+
+    bad = cluster.play(*words, "--tags", "talos-w3", "-e", CHANGED_WORKERS, playbook="playbooks/status.yml")
+    assert bad.rc == 2
+    assert bad.failed == {"talos-w3"}
+    assert "talos-w3 is differs: v1alpha1 machine.sysctls" in bad.output
+    assert (folder / "status.json").read_text() == kept
 
 
 def test_an_unknown_tag_fails_before_anything_runs(cluster: Rehearsal) -> None:

@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from ansible_collections.homelab.talos.plugins.module_utils import _client_files as files
+from ansible_collections.homelab.talos.plugins.module_utils._cluster_work import kubeconfig_due_for
 from ansible_collections.homelab.talos.plugins.module_utils._credentials import Credentials
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import ADMIN, READER, SecretsBundle
 from rehearsal.standin import certificates
 
 DAY = datetime.timedelta(days=1)
+MINUTE = datetime.timedelta(minutes=1)
 WANTED: dict[str, t.Any] = {
     "context": "lab",
     "endpoints": ["192.0.2.1", "192.0.2.2"],
@@ -69,7 +71,6 @@ def test_a_talosconfig_that_fits_is_not_due(path: Path) -> None:
         ({"endpoints": ["192.0.2.2", "192.0.2.1"]}, "its context, endpoints or nodes are others"),
         ({"nodes": []}, "its context, endpoints or nodes are others"),
         ({"role": READER}, "its role is os:admin"),
-        ({"renew_before": 366 * DAY}, "its certificate ends on "),
     ],
 )
 def test_why_a_talosconfig_is_due(path: Path, others: dict[str, t.Any], reason: str) -> None:
@@ -78,10 +79,18 @@ def test_why_a_talosconfig_is_due(path: Path, others: dict[str, t.Any], reason: 
 
 def test_a_talosconfig_of_another_pki_or_one_that_ends_is_due(path: Path) -> None:
     assert due(path, ca=pki("other").talos_ca) == "it is of another PKI"
-    soon = credentials(lifetime=29 * DAY)
+    # Credentials begin an hour ago.
+    soon = credentials(lifetime=20 * MINUTE)
     path.write_bytes(files.talosconfig("lab", WANTED["endpoints"], WANTED["nodes"], soon))
     assert due(path) == f"its certificate ends on {soon.not_after:%Y-%m-%d}"
-    assert due(path, renew_before=28 * DAY) == ""
+    assert due(path, renew_before=19 * MINUTE) == ""
+
+
+def test_a_certificate_is_never_due_before_the_last_third_of_its_time(path: Path) -> None:
+    """Or one that lives shorter than it is to be renewed before its end would be made again in every run."""
+    assert due(path, renew_before=400 * DAY) == ""
+    path.write_bytes(files.talosconfig("lab", WANTED["endpoints"], WANTED["nodes"], credentials(lifetime=40 * MINUTE)))
+    assert due(path) == ""
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
@@ -131,7 +140,12 @@ def kubeconfig(
 
 
 def kubeconfig_due(path: Path, **others: t.Any) -> str:
-    wanted = {"endpoint": "https://192.0.2.1:6443", "ca": pki("ours").talos_ca, "renew_before": 30 * DAY, **others}
+    wanted: dict[str, t.Any] = {
+        "leads_home": lambda server: server == "https://192.0.2.1:6443",
+        "ca": pki("ours").talos_ca,
+        "renew_before": 30 * DAY,
+        **others,
+    }
     return files.kubeconfig_due(str(path), **wanted)
 
 
@@ -140,11 +154,12 @@ def kubeconfig_due(path: Path, **others: t.Any) -> str:
     [
         (kubeconfig(), {}, ""),
         (kubeconfig(), {"ca": None}, ""),
-        (kubeconfig(), {"renew_before": 366 * DAY}, "its certificate ends on "),
-        (kubeconfig(29 * DAY), {}, "its certificate ends on "),
+        (kubeconfig(), {"renew_before": 400 * DAY}, ""),
+        (kubeconfig(29 * DAY), {}, ""),
+        (kubeconfig(20 * MINUTE), {}, "its certificate ends on "),
         (kubeconfig(datetime.timedelta(minutes=-30)), {}, "its certificate ends on "),
         (kubeconfig(of="other"), {}, "it is of another PKI"),
-        (kubeconfig(), {"endpoint": "https://lab:6443"}, "its server is https://192.0.2.1:6443"),
+        (kubeconfig(), {"leads_home": lambda _server: False}, "its server is https://192.0.2.1:6443"),
         ("", {}, "it is not readable"),
         ("clusters: [", {}, "it is not readable"),
         (
@@ -169,3 +184,48 @@ def test_a_kubeconfig_that_is_missing_or_open_is_due(tmp_path: Path) -> None:
     files.put(str(path), kubeconfig().encode())
     path.chmod(0o644)
     assert kubeconfig_due(path) == "others can read it"
+
+
+@pytest.mark.parametrize("name", ["talosconfig", "kubeconfig"])
+def test_one_of_another_pki_is_kept_and_is_as_private(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("of another cluster")
+    path.chmod(0o644)
+    files.put(str(path), b"ours", files.OTHER_PKI)
+    (kept,) = set(tmp_path.iterdir()) - {path}
+    assert kept.name.startswith(f"{name}.2")
+    assert (kept.read_text(), path.read_text()) == ("of another cluster", "ours")
+    assert {each.stat().st_mode & 0o777 for each in (kept, path)} == {0o600}
+
+
+# --- as modules ask
+
+
+class Module:
+    """What the functions need of a TalosModule."""
+
+    def __init__(self, folder: Path) -> None:
+        names = ("name", "endpoint", "talos_version", "kubernetes_version", "contract")
+        cluster = {**dict.fromkeys(names, ""), "endpoint": "https://lab:6443"}
+        self.params = {"cluster": cluster, "renew_before": 30}
+        self.folder = folder
+
+    def folder_path(self, *names: str) -> str:
+        return str(self.folder.joinpath(*names))
+
+
+@pytest.mark.parametrize(
+    ("given", "config", "reason"),
+    [
+        ("https://lab:6443", b"", "its server is https://192.0.2.1:6443"),
+        ("https://192.0.2.1:6443", b"", ""),
+        ("", b"  controlPlane:\n    endpoint: https://192.0.2.1:6443\n", ""),
+        ("", b'  controlPlane: {endpoint: "https://192.0.2.1:6443" }\n', ""),
+        ("", b"  controlPlane:\n    endpoint: https://192.0.2.1:64430\n", "its server is https://192.0.2.1:6443"),
+    ],
+)
+def test_a_kubeconfig_may_lead_where_the_nodes_say(tmp_path: Path, given: str, config: bytes, reason: str) -> None:
+    """A patch may have given them another endpoint than the declared one."""
+    files.put(str(tmp_path / "kubeconfig"), kubeconfig().encode())
+    module = t.cast(t.Any, Module(tmp_path))
+    assert kubeconfig_due_for(module, None, given, [config]) == reason

@@ -58,8 +58,15 @@ def test_an_unknown_tag_names_the_nearest(place: str) -> None:
 
 
 def test_a_tag_that_resembles_nothing_gets_the_list() -> None:
-    with pytest.raises(_targets.UnknownTag, match="controlplanes, workers, validate, admin"):
+    with pytest.raises(_targets.UnknownTag, match="controlplanes, workers, validate, image"):
         _targets.node_hosts(GROUPS, ["zzz"], [])
+
+
+@pytest.mark.parametrize(("run", "skip"), [(["admin"], []), (["n-w1", "admin"], []), (["all"], ["admin"])])
+def test_the_admin_host_has_a_playbook_of_its_own(run: list[str], skip: list[str]) -> None:
+    """As a tag of site.yml it would do nothing."""
+    with pytest.raises(_targets.UnknownTag, match=r"admin is no phase of a run on nodes, but playbooks/admin\.yml"):
+        _targets.node_hosts(GROUPS, run, skip)
 
 
 def test_a_group_that_is_no_target_is_unknown() -> None:
