@@ -18,7 +18,7 @@ from grpclib.exceptions import GRPCError
 from ansible_collections.homelab.talos.plugins.module_utils import _api, _errors
 from ansible_collections.homelab.talos.plugins.module_utils import _messages as messages
 from ansible_collections.homelab.talos.plugins.module_utils._api import Disk, Endpoint, Link, Node, connect, on_each
-from ansible_collections.homelab.talos.plugins.module_utils._convergence import endpoint_of
+from ansible_collections.homelab.talos.plugins.module_utils._assessment import endpoint_of
 from rehearsal import pki
 from rehearsal.tls import TlsProtocol
 from tests import simulated

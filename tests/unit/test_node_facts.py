@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.homelab.talos.plugins.module_utils import _api
-from ansible_collections.homelab.talos.plugins.module_utils._convergence import endpoint_of
+from ansible_collections.homelab.talos.plugins.module_utils._assessment import endpoint_of
 from ansible_collections.homelab.talos.plugins.module_utils._node_facts import facts
 from ansible_collections.homelab.talos.plugins.modules import node_info
 from tests import simulated

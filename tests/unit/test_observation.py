@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.homelab.talos.plugins.module_utils import _api
 from ansible_collections.homelab.talos.plugins.module_utils import _observation as observation
-from ansible_collections.homelab.talos.plugins.module_utils._convergence import endpoint_of
+from ansible_collections.homelab.talos.plugins.module_utils._assessment import endpoint_of
 from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     ConnectionLost,
     TalosError,

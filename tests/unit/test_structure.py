@@ -56,8 +56,9 @@ def test_only_the_edge_of_module_utils_knows_ansible() -> None:
 
 # Where the errors of nodes are made.
 NODES = (
-    *("_api", "_bootstrap", "_convergence", "_credentials", "_documents", "_errors", "_etcd", "_node_facts"),
-    *("_observation", "_planning", "_readiness", "_secrets_bundle", "_status", "_talosctl", "_waiting"),
+    *("_api", "_assessment", "_bootstrap", "_convergence", "_credentials", "_delivery", "_details", "_documents"),
+    *("_errors", "_etcd", "_line", "_node_facts", "_observation", "_planning", "_readiness", "_reboot"),
+    *("_secrets_bundle", "_talosctl", "_terms", "_try", "_waiting"),
 )
 
 
