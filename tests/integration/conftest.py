@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import typing as t
@@ -178,26 +179,30 @@ def make_rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[MakeR
 
 def three_control_planes(folder: Path) -> Path:
     """The homelab with w1 and w2 as control planes."""
-    hosts = yaml.safe_load((HOMELAB / "hosts.yml").read_text())
-    children = hosts["talos"]["children"]
+    groups = _groups()
     for name in ("talos-w1", "talos-w2"):
-        children["controlplanes"]["hosts"][name] = children["workers"]["hosts"].pop(name)
-    inventory = folder / "three"
-    (inventory / "group_vars").mkdir(parents=True)
-    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-    for file in (HOMELAB / "group_vars").iterdir():
-        (inventory / "group_vars" / file.name).write_text(file.read_text())
-    return inventory
+        groups["controlplanes"]["hosts"][name] = groups["workers"]["hosts"].pop(name)
+    return _homelab_with(groups, folder)
 
 
 def workers_first(folder: Path) -> Path:
     """The homelab with its workers declared before the control plane."""
-    hosts = yaml.safe_load((HOMELAB / "hosts.yml").read_text())
-    children = hosts["talos"]["children"]
-    hosts["talos"]["children"] = {name: children[name] for name in ("workers", "controlplanes")}
-    inventory = folder / "workers-first"
-    (inventory / "group_vars").mkdir(parents=True)
+    groups = _groups()
+    return _homelab_with({name: groups[name] for name in ("workers", "controlplanes")}, folder)
+
+
+def _groups() -> dict[str, t.Any]:
+    return dict(_hosts()["talos"]["children"])
+
+
+def _hosts() -> dict[str, t.Any]:
+    return dict(yaml.safe_load((HOMELAB / "hosts.yml").read_text()))
+
+
+def _homelab_with(groups: dict[str, t.Any], folder: Path) -> Path:
+    inventory = folder / "homelab"
+    shutil.copytree(HOMELAB / "group_vars", inventory / "group_vars")
+    hosts = _hosts()
+    hosts["talos"]["children"] = groups
     (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-    for file in (HOMELAB / "group_vars").iterdir():
-        (inventory / "group_vars" / file.name).write_text(file.read_text())
     return inventory
