@@ -415,6 +415,25 @@ def test_a_node_that_comes_back_with_its_old_config() -> None:
     on_a_node(test, "1.13.9")
 
 
+@pytest.mark.parametrize("lasts", [False, True], ids=["passing", "lasting"])
+def test_a_node_that_refuses_our_role_after_an_apply_is_waited_for_a_while(lasts: bool) -> None:
+    """Talos does so while it sets up its API: siderolabs/talos#14163."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        nodes.fault("cp", "permission-denied", after="ApplyConfiguration")
+        if lasts:
+            with pytest.raises(NotAuthorized):
+                await nodes.converge("cp", IMPATIENT)
+        else:
+            asyncio.get_running_loop().call_later(1, nodes.fleet.clear_faults, nodes.fleet.nodes.values())
+            assert (await nodes.converge("cp")).changed
+        assert nodes.calls("List", "PERMISSION_DENIED")
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+
+    on_a_node(test)
+
+
 def test_a_node_that_never_comes_back() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.machine = UDEV
