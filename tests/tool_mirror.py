@@ -21,10 +21,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
-
 from ansible_collections.homelab.talos.plugins.module_utils._tool_lock import Key, Lock
 from ansible_collections.homelab.talos.plugins.module_utils._tool_table import Tool
+from tests.left_out import left_out
 
 
 def sha256(data: bytes) -> str:
@@ -199,12 +198,12 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """A file system of its own that is full when it is: a tmpfs, for which one must be root."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
-        pytest.skip("a file system that fills up is mounted by root only")
+        left_out("a file system that fills up is mounted by root only")
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+        left_out(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
     try:
         yield folder
     finally:

@@ -27,6 +27,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._card_state import C
 from ansible_collections.homelab.talos.plugins.module_utils._cards import Asked, Card, Cards, Rules
 from ansible_collections.homelab.talos.plugins.module_utils._progress import Watch
 from tests import talos_image
+from tests.left_out import left_out
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
@@ -170,7 +171,7 @@ class Workbench:
 def bench(tmp_path: Path) -> Iterator[Workbench]:
     reason = missing_for_loops()
     if reason:
-        pytest.skip(f"{reason}: no card is written in this test")
+        left_out(f"{reason}: no card is written in this test")
     bench = Workbench(tmp_path)
     try:
         yield bench
