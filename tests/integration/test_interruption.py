@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -34,6 +35,7 @@ class Interrupted:
 
     def __init__(self, rehearsal: Rehearsal, folder: Path) -> None:
         self.rehearsal = rehearsal
+        self.words: list[str] = []
         self.temporary = folder / "tmp"
         self.home = folder / "home"
         for path in (self.temporary, self.home):
@@ -78,7 +80,7 @@ class Interrupted:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("w") as log:
             return subprocess.Popen(
-                self.rehearsal.argv(),
+                self.rehearsal.argv(*self.words),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
@@ -170,6 +172,30 @@ def test_a_run_goes_on_after_five_interruptions(make_rehearsal: MakeRehearsal, f
 @pytest.mark.timeout(3600)
 def test_a_run_goes_on_after_sixty_interruptions(make_rehearsal: MakeRehearsal, folder: Path) -> None:
     _interrupt(make_rehearsal(), folder, 60, SEED + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mode", ["try", "reboot"])
+def test_a_change_goes_on_after_interruptions(mode: str, make_rehearsal: MakeRehearsal, folder: Path) -> None:
+    """In a try the config is not on the node's disk yet; with a reboot it is, and not at work."""
+    print(f"INTERRUPTION_SEED={SEED}")
+    chance = random.Random(SEED)
+    rehearsal = make_rehearsal()
+    runs = Interrupted(rehearsal, folder)
+    runs.finish()
+    bundle = runs.bundle()
+    for round_ in range(4):
+        patch = {"machine": {"sysctls": {"vm.swappiness": str(round_)}}}
+        change = {"node_apply_mode": mode, "node_try_timeout": 10, "cluster_patches": [patch]}
+        runs.words = ["-e", json.dumps(change)]
+        rehearsal.forget_calls()
+        while not any(call["method"] == "ApplyConfiguration" for call in rehearsal.calls()):
+            runs.kill(chance.uniform(0, 0.5), chance.randrange(15, CALLS), signal.SIGKILL)
+        runs.finish()
+        assert not any(node["pending"] for node in rehearsal.status().values())
+        assert runs.bundle() == bundle
+        assert runs.left_over() == []
 
 
 # Where the random moments hit too seldom: between the bytes of a file and its name.
