@@ -52,7 +52,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_api, "APPLY_SECONDS", 4.0)
     monkeypatch.setattr(_observation, "_SWAP_SECONDS", 0.2)
     monkeypatch.setattr(_terms, "SHORTEST_TRY", 2.0)
-    monkeypatch.setattr(_bootstrap, "_ANSWER_SECONDS", 3.0)
+    # Longer than one call, so that a second one is made.
+    monkeypatch.setattr(_bootstrap, "_ANSWER_SECONDS", 6.0)
     monkeypatch.setattr(_bootstrap, "_LOST_SECONDS", 2.0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 import types
 import typing as t
@@ -17,88 +18,94 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from ansible_collections.homelab.talos.plugins.module_utils._assessment import endpoint_of
 from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
-from ansible_collections.homelab.talos.plugins.modules import kubeconfig
-from rehearsal.faults import FAULTS
+from ansible_collections.homelab.talos.plugins.module_utils._planning import Plan
+from ansible_collections.homelab.talos.plugins.modules import kubeconfig, secrets
+from rehearsal.faults import FAULTS, Fault
 from tests import simulated
-from tests.simulated import SYSCTLS, Simulation, simulation
+from tests.simulated import SYSCTLS, UDEV, Simulation, simulation
+from tests.unit.rehearsal.harness import until
 
 from .conftest import MakeRehearsal, Rehearsal, Run
 
-# What each phase ends with while the fault lasts: the kind of the error, or "-" where the phase succeeds.
+# What each phase ends with while the fault lasts: the kind of the error, the words in quotes, "-" where the phase
+# succeeds although the fault struck, or "." where it has no occasion to strike.
 #
+#   secrets new          the look before a secrets bundle is made, with all nodes in maintenance
+#   secrets              the same with this one configured, which succeeds where a second PKI is refused
 #   look new, look       the plan, of a node in maintenance and of a configured one (told in the node's entry)
 #   first, change        machine_config in maintenance, and with a change for a configured node: the fault is there
-#   in first, in change  the same, but the fault strikes with the node's answer to the apply, or in place of it
+#   in first, in change  the same, but the fault strikes with the node's answer to the apply, or in place of it; the
+#                        change is one for which the node reboots
 #   bootstrap, in boot.  the same for bootstrap
 #   kubeconfig           fetching it
-#   wait                 what the wait for health says: the words in quotes are in it
+#   wait                 what the wait for health says
 LASTING = """
-fault                            | look new         | look             | first            | in first
-refused                          | Unreachable      | Unreachable      | Unreachable      | WaitedTooLong
-no-route                         | Unreachable      | Unreachable      | Unreachable      | WaitedTooLong
-half-open                        | Unreachable      | Unreachable      | Unreachable      | WaitedTooLong
-frozen                           | NoAnswer         | NoAnswer         | NoAnswer         | WaitedTooLong
+fault                            | secrets new         | secrets   | look new       | look
+refused                          | -                   | "is made" | Unreachable    | Unreachable
+no-route                         | -                   | "is made" | Unreachable    | Unreachable
+half-open                        | -                   | "is made" | Unreachable    | Unreachable
+frozen                           | "not known whether" | -         | NoAnswer       | NoAnswer
+slow                             | -                   | .         | -              | -
+hang                             | "not known whether" | .         | NoAnswer       | NoAnswer
+unknown-authority                | -                   | -         | -              | UnknownAuthority
+certificate-required-broken-pipe | "not known whether" | -         | ConnectionLost | ConnectionLost
+permission-denied                | "not known whether" | .         | NotAuthorized  | NotAuthorized
+not-ready-to-bootstrap           | .                   | .         | .              | .
+time-not-in-sync                 | .                   | .         | .              | "time is not synced"
+already-bootstrapped             | .                   | .         | .              | .
+no-quorum                        | .                   | .         | .              | "etcdserver: no leader"
+reboot-in-call                   | "not known whether" | .         | "connection"   | ConnectionLost
+lost-answer                      | .                   | .         | .              | .
+old-config                       | .                   | .         | .              | .
+other-machine                    | -                   | "is made" | WrongMachine   | WrongMachine
+no-reboot-completes              | .                   | .         | .              | .
+
+fault                            | first            | in first         | change           | in change
+refused                          | Unreachable      | WaitedTooLong    | Unreachable      | WaitedTooLong
+no-route                         | Unreachable      | WaitedTooLong    | Unreachable      | WaitedTooLong
+half-open                        | Unreachable      | WaitedTooLong    | Unreachable      | WaitedTooLong
+frozen                           | NoAnswer         | WaitedTooLong    | NoAnswer         | WaitedTooLong
 slow                             | -                | -                | -                | -
-hang                             | NoAnswer         | NoAnswer         | NoAnswer         | NotTaken
-unknown-authority                | -                | UnknownAuthority | UnknownAuthority | UnknownAuthority
-certificate-required-broken-pipe | ConnectionLost   | ConnectionLost   | ConnectionLost   | WaitedTooLong
+hang                             | NoAnswer         | NotTaken         | NoAnswer         | NotTaken
+unknown-authority                | UnknownAuthority | UnknownAuthority | UnknownAuthority | UnknownAuthority
+certificate-required-broken-pipe | ConnectionLost   | WaitedTooLong    | ConnectionLost   | WaitedTooLong
 permission-denied                | NotAuthorized    | NotAuthorized    | NotAuthorized    | NotAuthorized
-not-ready-to-bootstrap           | -                | -                | -                | -
+not-ready-to-bootstrap           | .                | .                | .                | .
 time-not-in-sync                 | -                | -                | -                | -
-already-bootstrapped             | -                | -                | -                | -
-no-quorum                        | -                | -                | -                | -
-reboot-in-call                   | "connection"     | ConnectionLost   | -                | -
+already-bootstrapped             | .                | .                | .                | .
+no-quorum                        | .                | .                | .                | .
+reboot-in-call                   | -                | -                | -                | -
 lost-answer                      | -                | -                | -                | -
-old-config                       | -                | -                | -                | -
+old-config                       | .                | .                | .                | NotTaken
 other-machine                    | WrongMachine     | WrongMachine     | WrongMachine     | WrongMachine
-no-reboot-completes              | -                | -                | -                | -
-pods-never-ready                 | -                | -                | -                | -
+no-reboot-completes              | .                | .                | .                | WaitedTooLong
 
-fault                            | change           | in change        | bootstrap
-refused                          | Unreachable      | WaitedTooLong    | Unreachable
-no-route                         | Unreachable      | WaitedTooLong    | Unreachable
-half-open                        | Unreachable      | WaitedTooLong    | Unreachable
-frozen                           | NoAnswer         | WaitedTooLong    | NoAnswer
-slow                             | -                | -                | -
-hang                             | NoAnswer         | NotTaken         | NoAnswer
-unknown-authority                | UnknownAuthority | UnknownAuthority | RefusedBootstrap
-certificate-required-broken-pipe | ConnectionLost   | WaitedTooLong    | ConnectionLost
-permission-denied                | NotAuthorized    | NotAuthorized    | NotAuthorized
-not-ready-to-bootstrap           | -                | -                | WaitedTooLong
-time-not-in-sync                 | -                | -                | WaitedTooLong
-already-bootstrapped             | -                | -                | WaitedTooLong
-no-quorum                        | -                | -                | WaitedTooLong
-reboot-in-call                   | -                | -                | -
-lost-answer                      | -                | -                | -
-old-config                       | -                | -                | -
-other-machine                    | WrongMachine     | WrongMachine     | RefusedBootstrap
-no-reboot-completes              | -                | -                | -
-pods-never-ready                 | -                | -                | -
-
-fault                            | in bootstrap     | kubeconfig       | wait
-refused                          | WaitedTooLong    | Unreachable      | "connection refused"
-no-route                         | WaitedTooLong    | Unreachable      | "no connection"
-half-open                        | WaitedTooLong    | Unreachable      | "no connection"
-frozen                           | WaitedTooLong    | NoAnswer         | "no answer within"
-slow                             | -                | -                | -
-hang                             | WaitedTooLong    | NoAnswer         | "no answer within"
-unknown-authority                | UnknownAuthority | UnknownAuthority | "not by this cluster's PKI"
-certificate-required-broken-pipe | WaitedTooLong    | ConnectionLost   | "the connection broke"
-permission-denied                | NotAuthorized    | NotAuthorized    | "not authorized"
-not-ready-to-bootstrap           | WaitedTooLong    | -                | -
-time-not-in-sync                 | WaitedTooLong    | -                | "time is not synced"
-already-bootstrapped             | WaitedTooLong    | -                | -
-no-quorum                        | WaitedTooLong    | -                | "etcd not healthy"
-reboot-in-call                   | -                | ConnectionLost   | "the connection broke"
-lost-answer                      | -                | -                | -
-old-config                       | -                | -                | -
-other-machine                    | UnknownAuthority | UnknownAuthority | "another machine"
-no-reboot-completes              | -                | -                | -
-pods-never-ready                 | -                | -                | -
+fault                            | bootstrap        | in bootstrap     | kubeconfig       | wait
+refused                          | Unreachable      | WaitedTooLong    | Unreachable      | "connection refused"
+no-route                         | Unreachable      | WaitedTooLong    | Unreachable      | "no connection"
+half-open                        | Unreachable      | WaitedTooLong    | Unreachable      | "no connection"
+frozen                           | NoAnswer         | WaitedTooLong    | NoAnswer         | "no answer within"
+slow                             | -                | -                | -                | -
+hang                             | NoAnswer         | WaitedTooLong    | NoAnswer         | "no answer within"
+unknown-authority                | RefusedBootstrap | UnknownAuthority | UnknownAuthority | "not by this cluster's PKI"
+certificate-required-broken-pipe | ConnectionLost   | WaitedTooLong    | ConnectionLost   | "the connection broke"
+permission-denied                | NotAuthorized    | NotAuthorized    | NotAuthorized    | "not authorized"
+not-ready-to-bootstrap           | WaitedTooLong    | WaitedTooLong    | .                | .
+time-not-in-sync                 | WaitedTooLong    | WaitedTooLong    | .                | "time is not synced"
+already-bootstrapped             | WaitedTooLong    | WaitedTooLong    | .                | .
+no-quorum                        | WaitedTooLong    | WaitedTooLong    | .                | "etcd not healthy"
+reboot-in-call                   | -                | -                | ConnectionLost   | "the connection broke"
+lost-answer                      | -                | -                | .                | .
+old-config                       | .                | .                | .                | .
+other-machine                    | RefusedBootstrap | UnknownAuthority | UnknownAuthority | "another machine"
+no-reboot-completes              | .                | .                | .                | .
 """
-# A fault that is gone after a second is waited for, in every phase that changes something, but for these: there is no
-# reason to believe that they pass.
+# Nothing that is tested here looks at pods: see test_argocd.py.
+OF_PODS = {"pods-never-ready"}
+# A fault that is gone soon after it struck is waited for, in every phase that changes something, but for these: there
+# is no reason to believe that they pass.
 NOT_WAITED_FOR = {
     ("unknown-authority", "change"),
     ("unknown-authority", "bootstrap"),
@@ -111,6 +118,7 @@ NOT_WAITED_FOR = {
     ("permission-denied", "in change"),
     ("permission-denied", "bootstrap"),
     ("permission-denied", "in bootstrap"),
+    ("old-config", "in change"),
     ("other-machine", "first"),
     ("other-machine", "change"),
     ("other-machine", "bootstrap"),
@@ -123,6 +131,8 @@ USUAL = ("refused", "frozen", "hang", "unknown-authority", "reboot-in-call", "lo
 # No call of the product may take longer than the sum of its upper bounds, here and under load.
 SECONDS = 60.0
 AT_ONCE = 8
+# Only it reboots for some changes.
+_TALOS = {"in change": "1.13.9"}
 # Faults that need a reason to begin later begin with the answer to this call; the others in place of it.
 _METHODS = {"in first": "ApplyConfiguration", "in change": "ApplyConfiguration", "in bootstrap": "Bootstrap"}
 _OF_A_CALL = {"hang", "slow", "permission-denied", "reboot-in-call"}
@@ -156,8 +166,9 @@ _CELLS = [(phase, fault, cell) for phase, faults in EXPECTED.items() for fault, 
 
 
 def test_the_table_knows_every_fault_in_every_phase() -> None:
-    assert {phase: set(faults) for phase, faults in EXPECTED.items()} == {phase: set(FAULTS) for phase in EXPECTED}
-    assert len(EXPECTED) == 10
+    assert {phase: set(faults) for phase, faults in EXPECTED.items()} == dict.fromkeys(_PHASES, set(FAULTS) - OF_PODS)
+    # Each of them strikes somewhere.
+    assert {fault for _phase, fault, cell in _CELLS if cell != "."} == set(FAULTS) - OF_PODS
 
 
 @pytest.fixture(autouse=True)
@@ -166,19 +177,19 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lasting_fault() -> None:
-    _require({(phase, fault): cell for phase, fault, cell in _CELLS if fault in USUAL})
+    _require({(phase, fault): cell for phase, fault, cell in _CELLS if fault in USUAL and cell != "."})
 
 
 @pytest.mark.faults
 def test_every_lasting_fault() -> None:
-    _require({(phase, fault): cell for phase, fault, cell in _CELLS if fault not in USUAL})
+    _require({(phase, fault): cell for phase, fault, cell in _CELLS})
 
 
 @pytest.mark.faults
 def test_a_fault_that_passes() -> None:
-    patient = [cells for cells in _CELLS if cells[0] in PHASES_WITH_PATIENCE]
+    patient = [cells for cells in _CELLS if cells[0] in PHASES_WITH_PATIENCE and cells[2] != "."]
     expected = {(phase, fault): cell if (fault, phase) in NOT_WAITED_FOR else "-" for phase, fault, cell in patient}
-    _require(expected, passes_after=1.0)
+    _require(expected, passes_after=0.7)
 
 
 def _require(expected: dict[tuple[str, str], str], passes_after: float | None = None) -> None:
@@ -191,7 +202,7 @@ def _require(expected: dict[tuple[str, str], str], passes_after: float | None = 
             async with at_once:
                 # Where it is not waited for, it must be there for as long as a busy machine takes to meet it.
                 passes = passes_after if cell == "-" else None
-                return await _case(phase, fault, cell != "-", passes)
+                return await _case(phase, fault, cell not in ("-", "."), passes)
 
         return await asyncio.gather(*(one(*case, cell) for case, cell in expected.items()))
 
@@ -210,29 +221,60 @@ def _is(cell: str, found: str) -> bool:
 
 async def _case(phase: str, fault: str, fails: bool, passes_after: float | None) -> str:
     """What the phase ended with; after it, without the fault, everything must converge."""
-    async with simulation("cp", "beside") as nodes:
+    async with simulation("cp", "beside", talos_version=_TALOS.get(phase, "1.14.2")) as nodes:
         await _prepare(phase, nodes)
         if fails:
             nodes.give_up_soon()
-        nodes.fault("cp", fault, **_words(phase, fault))
+        watched = t.cast(Watched, Watched.from_words(fault, _words(phase, fault)))
+        watched.ticking = nodes.fleet._ticking
+        nodes.fleet.add_fault(nodes.fleet.nodes["cp"], watched)
         await asyncio.sleep(0.05)
-        if passes_after is not None:
-            faulty = nodes.fleet.nodes.values()
-            asyncio.get_running_loop().call_later(passes_after, lambda: nodes.fleet.clear_faults(faulty))
+        passing = asyncio.create_task(_pass(nodes, watched, passes_after))
         began = time.monotonic()
         try:
             found = await _PHASES[phase](nodes)
         except TalosError as error:
             found = _told(error)
+        passing.cancel()
         took = time.monotonic() - began
         if took > SECONDS:
             return f"took {took:.0f} s: {found}"
+        if found == "-" and not watched.struck:
+            found = "."
+        if any(name.startswith("other machine") for name in nodes.calls("ApplyConfiguration")):
+            return f"another machine was sent a config: {found}"
         if fails:
             nodes.be_patient()
         await nodes.clear()
         await nodes.everything()
         again = [name for name in nodes.fleet.nodes if (await nodes.converge(name)).changed]
         return f"changed again: {again}" if again else found
+
+
+async def _pass(nodes: Simulation, fault: Watched, seconds: float | None) -> None:
+    """Gone so long after it struck; None: never."""
+    if seconds is not None:
+        await until(lambda: fault.struck, SECONDS)
+        await asyncio.sleep(seconds)
+        nodes.fleet.clear_faults(nodes.fleet.nodes.values())
+
+
+class Watched(Fault):
+    """A fault that knows whether the node has suffered it."""
+
+    asked = False
+    # The nodes' own clockwork looks at faults whether or not anybody asks.
+    ticking: asyncio.Task[None] | None = None
+
+    @property
+    def struck(self) -> bool:
+        return self.asked if self.times is None else self.times == 0
+
+    def applies(self, stage: str, method: str) -> bool:
+        applies = super().applies(stage, method)
+        if applies and (self.ticking is None or asyncio.current_task() is not self.ticking):
+            self.asked = True
+        return applies
 
 
 def _words(phase: str, fault: str) -> dict[str, str]:
@@ -247,7 +289,7 @@ def _words(phase: str, fault: str) -> dict[str, str]:
 
 def _told(error: TalosError) -> str:
     """The kind, where the error says which node it is about, and what to do."""
-    if error.node != "cp":
+    if not re.search(r"\bcp\b", error.node or error.cause):
         return f"error without its node: {error}"
     if not error.remedy:
         return f"error without a remedy: {error}"
@@ -257,13 +299,37 @@ def _told(error: TalosError) -> str:
 async def _prepare(phase: str, nodes: Simulation) -> None:
     if phase in ("look", "wait", "kubeconfig"):
         await nodes.everything()
-    elif phase not in ("look new", "first", "in first"):
+    elif phase == "secrets":
+        await nodes.converge("cp")
+    elif phase not in ("secrets new", "look new", "first", "in first"):
         for name in nodes.fleet.nodes:
             await nodes.converge(name)
 
 
+async def _secrets_new(nodes: Simulation) -> str:
+    await secrets.require_maintenance([endpoint_of(node) for node in nodes.nodes])
+    return "-"
+
+
+async def _secrets(nodes: Simulation) -> str:
+    try:
+        await _secrets_new(nodes)
+    except TalosError as error:
+        return "-" if "a new secrets bundle is refused" in error.cause else _told(error)
+    return "a second PKI is made"
+
+
+async def _look_new(nodes: Simulation) -> str:
+    return _planned(await nodes.plan())
+
+
 async def _look(nodes: Simulation) -> str:
     plan = await nodes.plan()
+    found = _planned(plan)
+    return found if found != "-" else "; ".join(plan.nodes["cp"].as_dict()["unmet"] + plan.etcd_problems) or "-"
+
+
+def _planned(plan: Plan) -> str:
     beside = plan.nodes["beside"]
     assert beside.state in ("maintenance", "as-declared"), beside
     error = plan.nodes["cp"].error
@@ -277,6 +343,12 @@ async def _first(nodes: Simulation) -> str:
 
 async def _change(nodes: Simulation) -> str:
     nodes.machine = SYSCTLS
+    await nodes.converge("cp")
+    return "-"
+
+
+async def _change_with_reboot(nodes: Simulation) -> str:
+    nodes.machine = UDEV
     await nodes.converge("cp")
     return "-"
 
@@ -298,12 +370,14 @@ async def _wait(nodes: Simulation) -> str:
 
 
 _PHASES: dict[str, t.Callable[[Simulation], t.Awaitable[str]]] = {
-    "look new": _look,
+    "secrets new": _secrets_new,
+    "secrets": _secrets,
+    "look new": _look_new,
     "look": _look,
     "first": _first,
     "in first": _first,
     "change": _change,
-    "in change": _change,
+    "in change": _change_with_reboot,
     "bootstrap": _bootstrap,
     "in bootstrap": _bootstrap,
     "kubeconfig": _kubeconfig,
@@ -334,7 +408,7 @@ CASES = {
         Case("no-route", "no connection to 127"),
         Case("half-open", "no connection to 127", AT_APPLY),
         Case("frozen", "no answer within 10 s"),
-        Case("slow", "", ("delay=0.5",)),
+        Case("slow", "", ("delay=0.5", "times=4")),
         Case("hang", "no answer within 10 s", ("method=List",)),
         Case("unknown-authority", "not by this cluster's PKI", AT_APPLY),
         Case("certificate-required-broken-pipe", "the connection broke", AT_APPLY),
@@ -348,7 +422,6 @@ CASES = {
         Case("old-config", "came back with its previous one", later=True),
         Case("other-machine", "declared is d8:3a:dd:0a:10:6"),
         Case("no-reboot-completes", "the node must come back from its reboot", later=True),
-        Case("pods-never-ready", ""),
     )
 }
 NODES = {"talos-cp", "talos-w1", "talos-w2", "talos-w3", "talos-w4"}
@@ -359,7 +432,7 @@ REBOOTED = json.dumps({"node_apply_mode": "reboot"})
 
 
 def test_there_is_a_run_for_every_fault() -> None:
-    assert set(CASES) == set(FAULTS)
+    assert set(CASES) == set(FAULTS) - OF_PODS
 
 
 @pytest.mark.slow
@@ -369,7 +442,7 @@ def test_a_run_with_a_fault_on_each_of_three_nodes(make_rehearsal: MakeRehearsal
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", CASES)
 def test_a_run_with(fault: str, make_rehearsal: MakeRehearsal) -> None:
     _run_with([CASES[fault]], make_rehearsal)
 
@@ -394,9 +467,12 @@ def _run_with(cases: t.Sequence[Case], make_rehearsal: MakeRehearsal) -> None:
         words += ["-e", CHANGED, "-e", REBOOTED]
     for case in cases:
         rehearsal.fault(case.node, case.fault, *case.words)
+    before = rehearsal.bundle.read_bytes() if rehearsal.bundle.exists() else None
     run = rehearsal.play(*words)
     bundle = rehearsal.bundle.read_bytes()
+    assert before in (None, bundle)
     _require_end(cases, run)
+    _require_struck(cases, rehearsal)
     _require_others_done(cases, rehearsal)
     rehearsal.fault("--clear")
     time.sleep(1.5)  # a node that rebooted for ever goes on booting
@@ -416,11 +492,18 @@ def _require_end(cases: t.Sequence[Case], run: Run) -> None:
         assert any(name in line and case.said in line for line in run.output.splitlines()), (case, run.output)
 
 
+def _require_struck(cases: t.Sequence[Case], rehearsal: Rehearsal) -> None:
+    """A run that succeeds in spite of a fault has met it, as often as it strikes."""
+    for case in cases:
+        left = [fault["name"] for fault in rehearsal.status()[case.node]["faults"]]
+        assert case.said or case.fault not in left, case
+
+
 def _require_others_done(cases: t.Sequence[Case], rehearsal: Rehearsal) -> None:
     """The failed nodes stopped nobody else, and a wrong machine got nothing."""
     status = rehearsal.status()
     # What goes wrong at the bootstrap comes after the config.
     failing = {case.node for case in cases if case.said and case.node != "talos-cp"}
     assert {name for name in NODES - failing if status[name]["stage"] == "maintenance"} == set()
-    applied = {call["node"] for call in rehearsal.calls() if call["method"] == "ApplyConfiguration"}
-    assert applied.isdisjoint(case.node for case in cases if case.fault == "other-machine")
+    applied = {call["address"] for call in rehearsal.calls() if call["method"] == "ApplyConfiguration"}
+    assert applied.isdisjoint(status[case.node]["address"] for case in cases if case.fault == "other-machine")
