@@ -26,9 +26,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export LC_ALL := C.UTF-8
 export PYTHONUTF8 := 1
 
-# Simulated nodes boot while tests wait, so there is room for one more worker than cores. The tests of one file share
-# rehearsals, in their order.
-SPREAD = --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
+# Simulated nodes boot while tests wait, so there is room for twice as many workers as cores. The tests of one file
+# share rehearsals, in their order.
+SPREAD = --numprocesses $$(($$(nproc) * 2)) --dist loadfile --no-loadscope-reorder
 
 # Files that git knows or would know, so that no tool descends into environments or the collection's link to itself.
 files = $(wildcard $(shell git ls-files --cached --others --exclude-standard -- $(1)))
@@ -54,11 +54,17 @@ rehearsal: venv ## the main job on simulated nodes: from maintenance to a cluste
 rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
 	$(BIN)/rehearsal down --state $(STATE)
 
+# The scenarios of molecule mostly wait, so they run meanwhile.
 .PHONY: test
 test: venv ## unit and integration tests (ARGS go to pytest), and molecule
 	@tests/card/set-up
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS)
-	VENV=$(VENV) molecule/run
+	@mkdir -p .cache; \
+	VENV=$(VENV) molecule/run >.cache/molecule.log 2>&1 & scenarios=$$!; \
+	failed=0; \
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest $(SPREAD) -m "not faults and not slow" $(ARGS) || failed=1; \
+	wait $$scenarios || failed=1; \
+	cat .cache/molecule.log; \
+	exit $$failed
 
 .PHONY: molecule
 molecule: venv ## roles in containers and site.yml on simulated nodes (ARGS names scenarios)

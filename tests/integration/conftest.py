@@ -191,6 +191,17 @@ def workers_first(folder: Path) -> Path:
     return _homelab_with({name: groups[name] for name in ("workers", "controlplanes")}, folder)
 
 
+def small_homelab(folder: Path, *workers: str) -> Path:
+    """The homelab with these of its workers; what concerns all nodes is in a folder, to which more may be added."""
+    groups = _groups()
+    groups["workers"]["hosts"] = {name: groups["workers"]["hosts"][name] for name in workers}
+    inventory = _homelab_with(groups, folder)
+    variables = inventory / "group_vars" / "talos"
+    variables.mkdir()
+    variables.with_suffix(".yml").rename(variables / "main.yml")
+    return inventory
+
+
 def _groups() -> dict[str, t.Any]:
     return dict(_hosts()["talos"]["children"])
 

@@ -248,6 +248,7 @@ def refused(place: Place, kind: str, *words: str, **more: t.Any) -> Outcome:
     return done
 
 
+@pytest.mark.slow
 def test_what_is_not_ours(place: Place) -> None:
     place.converged()
     other = Repository.create(place.rehearsal.state.git, "me/other")
@@ -324,6 +325,7 @@ def test_check_mode_without_a_cluster(place: Place) -> None:
     refused(place, "NotAllowedToPush", check=True, git_token=place.read_token)
 
 
+@pytest.mark.slow
 def test_what_is_being_deleted(place: Place) -> None:
     held = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "finalizers": ["example.org/it"]}}
     place.kubectl("apply", "-f", "-", manifest=json.dumps(held))
@@ -362,6 +364,7 @@ def test_what_is_no_yaml_is_written_anew(place: Place) -> None:
     place.converged()
 
 
+@pytest.mark.slow
 def test_a_protected_branch(place: Place) -> None:
     place.rehearsal.command("fault", "git", "protected-branch")
     failed = place.bootstrap()
@@ -371,6 +374,7 @@ def test_a_protected_branch(place: Place) -> None:
     place.converged()
 
 
+@pytest.mark.slow
 def test_a_repository_that_moves_on(place: Place) -> None:
     place.converged()
     place.write_installation(small_installation("argo.example/argocd:v9.9.0"))
@@ -381,6 +385,7 @@ def test_a_repository_that_moves_on(place: Place) -> None:
     place.is_unchanged(version="9.9.0")
 
 
+@pytest.mark.slow
 def test_pods_that_never_become_ready(place: Place) -> None:
     for node in place.rehearsal.nodes():
         place.rehearsal.command("fault", node, "pods-never-ready")

@@ -24,7 +24,7 @@ import yaml
 from ansible_collections.homelab.talos.plugins.module_utils._kubectl import FIELD_MANAGER
 from rehearsal.git.repositories import FIRST, Repository
 
-from .conftest import HOMELAB, ROOT, MakeRehearsal, Rehearsal, files_below
+from .conftest import ROOT, MakeRehearsal, Rehearsal, files_below, small_homelab
 
 OWN = {"autopilot-bootstrap", "argo-cd", "root", "cluster-resources-in-cluster"}
 INSTALLATION = ROOT / "rehearsal" / "data" / "argo-cd-3.5.1-install.yaml.xz"
@@ -168,8 +168,9 @@ def _path() -> str:
 
 
 @pytest.fixture(scope="module")
-def site(make_rehearsal: MakeRehearsal) -> Site:
-    return Site(make_rehearsal(HOMELAB, "--gitops", "--pod-time", "0.2"))
+def site(make_rehearsal: MakeRehearsal, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    inventory = small_homelab(tmp_path_factory.mktemp("inventory"), "talos-w4")
+    return Site(make_rehearsal(inventory, "--gitops", "--pod-time", "0.2"))
 
 
 def test_to_a_cluster_that_follows_git_and_no_secret_shows(site: Site, tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
 
 
 def test_it_is_a_phase(site: Site) -> None:
-    assert "TASK [homelab.talos.argocd" not in site.play("--tags", "talos-w3").require_ok().output
+    assert "TASK [homelab.talos.argocd" not in site.play("--tags", "talos-w4").require_ok().output
     without = ("-e", "argocd_repo_url=")
     assert site.play("--tags", "argocd", *without).require_ok().changed == {}
     failed = site.play(*without, playbook="playbooks/argocd.yml")

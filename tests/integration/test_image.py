@@ -392,6 +392,7 @@ def test_a_stalled_transfer_is_tried_again(site: Site, talos: Talos) -> None:
     assert [each.range != "" for each in site.factory.asked("GET", "/storage")] == [False, True]
 
 
+@pytest.mark.slow
 def test_a_part_of_another_image_is_noticed(site: Site, talos: Talos) -> None:
     site.path().parent.mkdir(parents=True)
     site.path().with_name("metal-arm64.raw.zst.new.part").write_bytes(b"other" * 1000)
@@ -408,6 +409,7 @@ def test_what_the_factory_does_not_know(site: Site) -> None:
     assert "three numbers" in site.run("image", talos_version="1.14").failed["msg"]
 
 
+@pytest.mark.slow
 def test_no_room(site: Site) -> None:
     with small_disk(site.folder / "admin", "4m") as disk:
         fill(disk, 1 << 20)

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from .conftest import HOMELAB, MakeRehearsal, Rehearsal
+from .conftest import MakeRehearsal, Rehearsal, small_homelab
 
 VERSION = ["-e", "cluster_talos_version=1.13.9 cluster_kubernetes_version=1.36.1 cluster_contract=1.13"]
 UDEV = {"machine": {"udev": {"rules": ['SUBSYSTEM=="gpio", GROUP="44"']}}}
@@ -17,8 +17,9 @@ CHANGED = [*VERSION, "-e", json.dumps({"node_patches": [UDEV]}), "--tags", "talo
 
 
 @pytest.fixture(scope="module")
-def cluster(make_rehearsal: MakeRehearsal) -> Rehearsal:
-    rehearsal = make_rehearsal(HOMELAB, "--talos-version", "1.13.9")
+def cluster(make_rehearsal: MakeRehearsal, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    inventory = small_homelab(tmp_path_factory.mktemp("inventory"), "talos-w3")
+    rehearsal = make_rehearsal(inventory, "--talos-version", "1.13.9")
     rehearsal.play(*VERSION).require_ok()
     assert rehearsal.play(*VERSION).require_ok().changed == {}
     return rehearsal

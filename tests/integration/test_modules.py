@@ -29,8 +29,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle impo
 from ansible_collections.homelab.talos.plugins.plugin_utils import _cluster_action
 from tests.real_talosctl import each_real_talosctl
 
-from .conftest import ROOT, MakeRehearsal, Rehearsal, Run
-from .test_secrets import small_inventory
+from .conftest import ROOT, MakeRehearsal, Rehearsal, Run, small_homelab
 
 Result = dict[str, t.Any]
 Task = dict[str, t.Any]
@@ -126,7 +125,7 @@ def mode(path: Path) -> int:
 @pytest.fixture(scope="module")
 def bench(make_rehearsal: MakeRehearsal, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
-    return Bench(make_rehearsal(small_inventory(folder)), folder)
+    return Bench(make_rehearsal(small_homelab(folder, "talos-w1")), folder)
 
 
 @pytest.fixture(scope="module")

@@ -245,6 +245,7 @@ def test_a_broken_download_of_one_tool_leaves_it_and_not_the_others(site: Site) 
     assert site.mirror.asked(site.url("helm", NEW["helm"])) == ["", "bytes=50000-"]
 
 
+@pytest.mark.slow
 def test_a_mirror_that_is_gone(site: Site) -> None:
     site.run(tool_names=["helm"], versions=OLD).require_ok()
     with mirror_of() as gone:
@@ -271,6 +272,7 @@ def test_a_file_of_others_is_said_before_anything_is_installed(site: Site) -> No
     assert not (site.host / "tools").exists()
 
 
+@pytest.mark.slow
 def test_through_a_proxy_whose_password_is_not_shown(site: Site) -> None:
     proxy = f"http://me:Pa55-of-proxy@{site.mirror.address}"
     site.mirror.put("http://publisher.example/mine-2.0", binary("mine", "2.0"))
@@ -286,6 +288,7 @@ def test_through_a_proxy_whose_password_is_not_shown(site: Site) -> None:
     assert "Pa55-of-proxy" not in run.output
 
 
+@pytest.mark.slow
 def test_a_task_that_is_only_a_name(site: Site) -> None:
     """The module takes version, address and checksum from the table, the lock and the cluster."""
     place = {name: str(site.host / name) for name in ("root", "link_dir", "share_dir", "cache_dir")}
