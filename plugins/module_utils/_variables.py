@@ -50,17 +50,18 @@ NODE_VARIABLES = frozenset(
         "node_uplink",
     }
 )
-# How a run treats nodes and cluster, for the roles: one of these words, or a number of seconds or days.
-RUN_VARIABLES: dict[str, tuple[str, ...] | None] = {
-    "cluster_bootstrap_timeout": None,
-    "cluster_health_timeout": None,
-    "cluster_renew_before": None,
+# How a run treats nodes and cluster, for the roles: one of these words, or a number of seconds or days
+# from this one on.
+RUN_VARIABLES: dict[str, tuple[str, ...] | int] = {
+    "cluster_bootstrap_timeout": 0,
+    "cluster_health_timeout": 0,
+    "cluster_renew_before": 0,
     "node_apply_mode": ("auto", "no-reboot", "staged", "try", "reboot"),
-    "node_etcd_timeout": None,
-    "node_reachable_timeout": None,
+    "node_etcd_timeout": 0,
+    "node_reachable_timeout": 0,
     "node_reboot": ("allowed", "never"),
-    "node_timeout": None,
-    "node_try_timeout": None,
+    "node_timeout": 0,
+    "node_try_timeout": 10,
 }
 # Known names with our prefixes that say nothing about a node's config.
 OTHER_VARIABLES = frozenset({"cluster_admin_dir", "cluster_records_dir", *RUN_VARIABLES, *_card_settings.VARIABLES})
@@ -138,11 +139,14 @@ def _is_public(name: str, value: object, known: str) -> bool:
 
 def check_run(variables: Mapping[str, t.Any], report: Report) -> None:
     """How a run treats nodes and cluster."""
-    for key, words in RUN_VARIABLES.items():
+    for key, choice in RUN_VARIABLES.items():
         if key not in variables:
             continue
         value = variables[key]
-        if words is not None and value not in words:
-            report(key, value, f"choose one of {', '.join(words)}")
-        if words is None and not (str(value).isascii() and str(value).isdigit()):
+        if isinstance(choice, tuple):
+            if value not in choice:
+                report(key, value, f"choose one of {', '.join(choice)}")
+        elif not (str(value).isascii() and str(value).isdigit()):
             report(key, value, "must be a whole number")
+        elif int(value) < choice:
+            report(key, value, f"must be at least {choice}")

@@ -23,6 +23,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._definition import (
     Node,
     Problem,
 )
+from ansible_collections.homelab.talos.plugins.module_utils._terms import SHORTEST_TRY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECRET = "hunter2hunter2"
@@ -478,6 +479,13 @@ def test_mistakes_come_in_one_order(inventory: Inventory) -> None:
     inventory.set(**dict.fromkeys(_variables.RUN_VARIABLES, "²"))
     keys = [problem.key for problem in inventory.problems() if problem.host == "w1"]
     assert keys == list(_variables.RUN_VARIABLES)
+
+
+def test_a_try_is_long_enough(inventory: Inventory) -> None:
+    inventory.set(node_try_timeout=9)
+    assert {(each.key, each.remedy) for each in inventory.problems()} == {("node_try_timeout", "must be at least 10")}
+    inventory.set(node_try_timeout=int(SHORTEST_TRY))
+    inventory.check()
 
 
 # --- cluster
