@@ -5,52 +5,6 @@
 
 from __future__ import annotations
 
-# The suboptions of a node.
-_NODE = r"""
-      name:
-        description: Name of the node.
-        type: str
-        required: true
-      address:
-        description: Where its API is.
-        type: str
-        required: true
-      machine_type:
-        description: What the node is.
-        type: str
-        required: true
-        choices: [controlplane, worker]
-      mac:
-        description: MAC address of one of its cards. Without it no node in maintenance is configured.
-        type: str
-        default: ""
-      fingerprint:
-        description: Fingerprint of its certificate in maintenance, as its console shows it.
-        type: str
-        default: ""
-      hostname:
-        description: Its hostname.
-        type: str
-        default: ""
-      board:
-        description: The board, such as V(rpi_4).
-        type: str
-        default: ""
-      schematic_id:
-        description: ID of its Image Factory schematic.
-        type: str
-        default: ""
-      installer_image:
-        description: Its installer image.
-        type: str
-        default: ""
-      patches:
-        description: Strategic-merge patches as YAML texts, in the order in which they are merged.
-        type: list
-        elements: str
-        default: []
-"""
-
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
@@ -152,8 +106,7 @@ options:
         required: true
 """
 
-    NODE = (
-        r"""
+    NODE = r"""
 options:
   node:
     description:
@@ -161,12 +114,51 @@ options:
     type: dict
     required: true
     suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      address:
+        description: Where its API is.
+        type: str
+        required: true
+      machine_type:
+        description: What the node is.
+        type: str
+        required: true
+        choices: [controlplane, worker]
+      mac:
+        description: MAC address of one of its cards. Without it no node in maintenance is configured.
+        type: str
+        default: ""
+      fingerprint:
+        description: Fingerprint of its certificate in maintenance, as its console shows it.
+        type: str
+        default: ""
+      hostname:
+        description: Its hostname.
+        type: str
+        default: ""
+      board:
+        description: The board, such as V(rpi_4).
+        type: str
+        default: ""
+      schematic_id:
+        description: ID of its Image Factory schematic.
+        type: str
+        default: ""
+      installer_image:
+        description: Its installer image.
+        type: str
+        default: ""
+      patches:
+        description: Strategic-merge patches as YAML texts, in the order in which they are merged.
+        type: list
+        elements: str
+        default: []
 """
-        + _NODE
-    )
 
-    NODES = (
-        r"""
+    NODES = r"""
 options:
   nodes:
     description:
@@ -175,6 +167,46 @@ options:
     required: true
     elements: dict
     suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      address:
+        description: Where its API is.
+        type: str
+        required: true
+      machine_type:
+        description: What the node is.
+        type: str
+        required: true
+        choices: [controlplane, worker]
+      mac:
+        description: MAC address of one of its cards. Without it no node in maintenance is configured.
+        type: str
+        default: ""
+      fingerprint:
+        description: Fingerprint of its certificate in maintenance, as its console shows it.
+        type: str
+        default: ""
+      hostname:
+        description: Its hostname.
+        type: str
+        default: ""
+      board:
+        description: The board, such as V(rpi_4).
+        type: str
+        default: ""
+      schematic_id:
+        description: ID of its Image Factory schematic.
+        type: str
+        default: ""
+      installer_image:
+        description: Its installer image.
+        type: str
+        default: ""
+      patches:
+        description: Strategic-merge patches as YAML texts, in the order in which they are merged.
+        type: list
+        elements: str
+        default: []
 """
-        + _NODE
-    )

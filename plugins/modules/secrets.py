@@ -131,7 +131,7 @@ def require_no_cluster(module: TalosModule) -> None:
 async def require_maintenance(nodes: list[Endpoint]) -> None:
     """A node that asks for a certificate belongs to a cluster already: its PKI must not be replaced."""
     from ..module_utils._api import connect, on_each
-    from ..module_utils._errors import CertificateRequired, TalosError, Unreachable
+    from ..module_utils._errors import CertificateRequired, NoAnswer, TalosError, Unreachable
 
     by_name = {node.name: node for node in nodes}
 
@@ -150,7 +150,8 @@ async def require_maintenance(nodes: list[Endpoint]) -> None:
         )
     for answer in asked.values():
         # One that hangs or broke off is there, and may be configured.
-        if isinstance(answer, TalosError) and type(answer) is not Unreachable:
+        is_off = isinstance(answer, Unreachable) and not isinstance(answer, NoAnswer)
+        if isinstance(answer, TalosError) and not is_off:
             raise TalosError(
                 "a new secrets bundle is refused, since it is not known whether this node is configured already: "
                 f"{answer.cause}",
