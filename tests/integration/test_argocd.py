@@ -437,7 +437,8 @@ def test_killed_at_every_command(place: Place) -> None:
     assert number > 20
 
 
-@pytest.mark.parametrize("at", [pytest.param(12, marks=pytest.mark.slow), 17])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [12, 17])
 def test_killed(place: Place, at: int) -> None:
     assert killing(place, at, "after")
     place.converged()

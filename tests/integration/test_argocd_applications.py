@@ -170,6 +170,7 @@ def test_an_authority_of_ones_own(tmp_path: Path) -> None:
         assert "argocd_repo_ca_file" in failed["failure"]["remedy"]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_with_the_server(site: Site) -> None:
     head = site.git.head()
     for fault, kind in (
@@ -217,7 +218,7 @@ def test_variables_that_are_missing(site: Site) -> None:
     assert "set argocd_git_token" in no_token["msg"]
 
 
-@pytest.mark.parametrize("place", ["inline", "file"])
+@pytest.mark.parametrize("place", [pytest.param("inline", marks=pytest.mark.slow), "file"])
 def test_what_the_inventory_keeps_encrypted_is_not_committed(site: Site, place: str) -> None:
     vars_folder = site.folder / "inventory" / "group_vars"
     vars_folder.mkdir()

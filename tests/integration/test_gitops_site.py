@@ -305,6 +305,7 @@ def test_the_password_is_returned_to_those_who_do_not_show_it(site: Site, tmp_pa
     assert password not in shown.output + hidden.output
 
 
+@pytest.mark.slow
 def test_rebuilt_from_scratch_it_comes_back_from_git(site: Site) -> None:
     head = site.repository.head
     site.reset()

@@ -136,6 +136,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.slow
 def test_from_nothing_to_all_tools_and_on(site: Site) -> None:
     # Check mode tells what would be done, asks nobody, and leaves nothing.
     run = site.run("--check", "--diff", versions=NEW).require_ok()
