@@ -46,9 +46,9 @@ class Answering(Node):
         return self._answer
 
 
-def told(node: Node, ask: t.Callable[[Node], t.Awaitable[t.Any]]) -> _errors.TalosError:
+def told(node: Node, ask: t.Callable[[Node], t.Coroutine[t.Any, t.Any, t.Any]]) -> _errors.TalosError:
     with pytest.raises(_errors.TalosError) as caught:
-        asyncio.run(ask(node))  # type: ignore[arg-type]
+        asyncio.run(ask(node))
     return caught.value
 
 
