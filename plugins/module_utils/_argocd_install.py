@@ -33,6 +33,8 @@ _PARTS = {"CustomResourceDefinition", "Deployment", "StatefulSet"}
 class BadInstallation(TalosError):
     """The version, its manifests or the patches cannot be used."""
 
+    remedy = "Choose another argocd_version, or read its install.yaml"
+
 
 @dataclasses.dataclass(frozen=True)
 class Installation:

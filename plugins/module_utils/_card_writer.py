@@ -55,6 +55,8 @@ class Counterfeit(CardError):
 class Differs(CardError):
     """The card does not hold what it should; where it is only looked at, that is no error."""
 
+    remedy = "Write the card again, with state: written"
+
 
 @dataclasses.dataclass
 class Figures:

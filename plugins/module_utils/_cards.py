@@ -404,7 +404,7 @@ def _unmount(mounts: t.Sequence[str]) -> None:
                 command, capture_output=True, text=True, check=False
             )
         except OSError as error:
-            raise InUse(f"{point} cannot be unmounted: {error}") from error
+            raise InUse(f"{point} cannot be unmounted: {error}", remedy="Install umount (util-linux)") from error
         if done.returncode and os.path.ismount(point):
             raise InUse(
                 f"{point} cannot be unmounted: {done.stderr.strip()}", remedy="End what uses it, then run again"
@@ -417,4 +417,7 @@ def _told(error: Exception, card: Card) -> TalosError:
         return Stopped(f"{card.path}: {error.cause}; {left}")
     if isinstance(error, TalosError):
         return error
-    return CardError(f"{card.path}: unexpected {type(error).__name__}: {error}")
+    return CardError(
+        f"{card.path}: unexpected {type(error).__name__}: {error}",
+        remedy="This is a fault of the collection: please report it with the output of -vvv",
+    )

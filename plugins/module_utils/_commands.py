@@ -25,9 +25,13 @@ _END_SECONDS = 10.0
 class NoCommand(TalosError):
     """There is no such binary, or it cannot be run."""
 
+    remedy = "Is it executable, and built for this machine? Install it anew (role tool)"
+
 
 class CommandTimeout(TalosError):
     """It was not done within its time, and was ended."""
+
+    remedy = "Run again, with more time where this is a slow machine"
 
 
 @dataclasses.dataclass(frozen=True)

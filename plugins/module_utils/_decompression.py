@@ -56,6 +56,8 @@ _Pieces = t.Generator[bytes, None, None]
 class ImageError(TalosError):
     """An image that cannot be used."""
 
+    remedy = "Name a file that the user of this run may read"
+
 
 class CorruptImage(ImageError):
     """Truncated, changed, or something else beside the image in its file."""

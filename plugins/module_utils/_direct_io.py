@@ -212,4 +212,6 @@ def _cannot_open(disk: Disk, error: OSError) -> CardError:
         return read_only(disk)
     if error.errno in _GONE or error.errno == errno.ENOENT:
         return Gone(f"{disk.path}: {error.strerror}")
-    return CardError(f"{disk.path} cannot be opened: {error.strerror}")
+    return CardError(
+        f"{disk.path} cannot be opened: {error.strerror}", remedy="Try another reader or card; dmesg tells more"
+    )

@@ -25,6 +25,8 @@ _ADDED_EXTENSION = "modules.dep"
 class BadSchematic(TalosError):
     """What is declared is no schematic, or one that could hold a secret."""
 
+    remedy = "Nothing was asked of the Image Factory"
+
 
 class OtherSchematic(TalosError):
     """The factory computes another ID than we do, so it would build another image than the declared one."""

@@ -71,7 +71,7 @@ def _unknown(names: Iterable[str], versions: Iterable[str], table: Mapping[str, 
 
 def _pin(tool: Tool, lock: Lock, asked: str, needs: Needs) -> Pin:
     if asked and not is_version(asked):
-        raise Unsuitable(f"{tool.name}: {asked} is not a version without a leading v")
+        raise Unsuitable(f"{tool.name}: {asked} is not a version", remedy="Write it without a leading v, as 1.2.3")
     version = asked or tool.version or _following(tool, lock, needs)
     if tool.follows == "talos":
         _require_talos_minor(tool.name, version, needs)

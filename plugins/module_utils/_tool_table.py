@@ -27,12 +27,15 @@ FOLLOWED = ("talos", "kubernetes")
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_REMEDY = "The role's README tells what a row of the table holds"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 _SUM = re.compile(r"([0-9A-Fa-f]{64})\s+\*?(?:\./)?(\S+)")
 
 
 class TableError(TalosError):
     """The table of tools, or a publisher's checksum file, cannot be understood."""
+
+    remedy = "Correct url, checksums and form in the row of this tool"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ def is_version(text: object) -> bool:
 def parse_table(data: object, where: str) -> dict[str, Tool]:
     """The table from plain data; raises TableError with all that is wrong."""
     if not isinstance(data, Mapping):
-        raise TableError(f"{where} is not a mapping of tools")
+        raise TableError(f"{where} is not a mapping of tools", remedy=_REMEDY)
     wrong: list[str] = []
     table = {}
     for name, row in data.items():
@@ -91,9 +94,7 @@ def parse_table(data: object, where: str) -> dict[str, Tool]:
         if tool:
             table[tool.name] = tool
     if wrong:
-        raise TableError(
-            f"{where}: " + "; ".join(wrong), remedy="The role's README tells what a row of the table holds"
-        )
+        raise TableError(f"{where}: " + "; ".join(wrong), remedy=_REMEDY)
     return table
 
 
@@ -153,6 +154,8 @@ def checksum_in(text: str, form: str, asset: str, where: str) -> str:
 
 class NotPublished(TableError):
     """The publisher has no checksum of this version for this architecture."""
+
+    remedy = "Choose a version that its publisher has for amd64 and arm64"
 
 
 def _beginning(text: str) -> str:

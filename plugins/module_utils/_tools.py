@@ -52,6 +52,8 @@ _CHUNK = 1024 * 1024
 class ToolError(TalosError):
     """A tool cannot be installed."""
 
+    remedy = "Look at the file system there, then run again"
+
 
 class ForeignFile(ToolError):
     """Where a link belongs, there is something that is not ours."""

@@ -54,27 +54,18 @@ def test_only_the_edge_of_module_utils_knows_ansible() -> None:
     assert direct | through <= EDGE
 
 
-# Where the errors of nodes are made.
-NODES = (
-    *("_api", "_assessment", "_bootstrap", "_convergence", "_credentials", "_delivery", "_details", "_documents"),
-    *("_errors", "_etcd", "_line", "_node_facts", "_observation", "_planning", "_readiness", "_reboot"),
-    *("_secrets_bundle", "_talosctl", "_terms", "_try", "_waiting"),
-)
-
-
-def test_every_error_of_nodes_has_a_remedy() -> None:
+def test_every_error_has_a_remedy() -> None:
     """By its class, or by everyone who makes one."""
-    modules = [importlib.import_module(f"{PACKAGE}.module_utils.{name}") for name in NODES]
-    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
-    without = {kind.__name__ for kind in kinds if issubclass(kind, TalosError) and not kind.remedy}
-    assert "TalosError" in without
-    lacking = [
-        f"{path.name}:{node.lineno}: {ast.unparse(node.func)}"
-        for path, tree in trees("module_utils", "modules")
-        if path.stem in (*NODES, "bootstrap", "machine_config", "node_info", "plan", "secrets", "wait")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func).rpartition(".")[2] in without
-        and "remedy" not in {keyword.arg for keyword in node.keywords}
-    ]
+    lacking, without = [], set()
+    for path, tree in trees("module_utils", "modules", "plugin_utils"):
+        module = importlib.import_module(f"{PACKAGE}.{path.parent.name}.{path.stem}")
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        for call in calls:
+            kind = getattr(module, t.cast("ast.Name", call.func).id, None)
+            if not (isinstance(kind, type) and issubclass(kind, TalosError) and not kind.remedy):
+                continue
+            without.add(kind)
+            if "remedy" not in {keyword.arg for keyword in call.keywords}:
+                lacking.append(f"{path.name}:{call.lineno}: {kind.__name__}")
+    assert TalosError in without
     assert lacking == []

@@ -325,7 +325,7 @@ def test_kubectl_is_the_clusters_or_the_nearest_locked(kubernetes: str, locked: 
         ("kubectl", "1.37.1", {"kubernetes": "1.35.8"}, "kubectl 1.37.1 does not fit the cluster's Kubernetes 1.35.8"),
         ("kubectl", "2.37.1", {}, "kubectl 2.37.1 does not fit"),
         ("helm", "../../etc", {}, "helm: ../../etc is not a version"),
-        ("helm", "v4.3.0", {}, "helm: v4.3.0 is not a version without a leading v"),
+        ("helm", "v4.3.0", {}, "helm: v4.3.0 is not a version. Write it without a leading v"),
         ("helm", "4.9.9", {}, "helm 4.9.9 for amd64 has no checksum in the lock (locked for amd64: 4.3.0)"),
         ("talosctl", "", {"talos": "1.14.0"}, "talosctl 1.14.0 for amd64 has no checksum in the lock"),
         ("kubectl", "", {"kubernetes": "1.34.0"}, "kubectl 1.34.0 for amd64 has no checksum"),
