@@ -16,6 +16,7 @@ import io
 import os
 import socket
 import ssl
+import struct
 import tarfile
 import typing as t
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ CALL_SECONDS = 10.0
 APPLY_SECONDS = 60.0
 # A connection on which a call waits is tried after the first, and given up where nothing comes within the second.
 KEEPALIVE_SECONDS = (10.0, 5.0)
+# What the node has not got when we close is dropped: the kernel would deliver it when a broken link is back.
+_NOTHING_LATER = struct.pack("ii", 1, 0)
 
 # 9 and 10 of OpenSSL's X509_V_ERR codes: not valid yet, expired.
 _TIME_CODES = (9, 10)
@@ -520,6 +523,7 @@ class _Line(H2Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.tls = transport.get_extra_info("ssl_object")
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOTHING_LATER)
         super().connection_made(_Abrupt(t.cast(asyncio.Transport, transport)))
 
     def data_received(self, data: bytes) -> None:

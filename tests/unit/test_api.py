@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 import typing as t
 
@@ -237,7 +238,9 @@ async def tls_server(
     def served() -> TlsProtocol:
         return TlsProtocol(context, made.append, opened, ignore, ignore)
 
-    async with await asyncio.get_running_loop().create_server(served, address, 50000):
+    async with await asyncio.get_running_loop().create_server(served, address, 50000) as server:
+        # So that what is not read stays at the sender's.
+        server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         yield Endpoint("pi", address)
         for connection in made:
             connection.transport.abort()
@@ -273,3 +276,34 @@ def test_a_node_that_falls_silent_is_not_waited_for_to_the_deadline(monkeypatch:
             assert time.monotonic() - began < 10
 
     asyncio.run(whole())
+
+
+def test_a_config_that_was_given_up_does_not_arrive_later() -> None:
+    """As when a tried config broke the link, and the confirmation waits for it in the kernel."""
+    config = b"#" * 60_000
+    heard = 0
+
+    class Deaf(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            nonlocal heard
+            heard += len(data)
+
+    deaf: list[TlsProtocol] = []
+
+    def opened(connection: TlsProtocol) -> asyncio.Protocol:
+        connection.transport.pause_reading()
+        deaf.append(connection)
+        return Deaf()
+
+    async def whole() -> None:
+        ours = Cluster()
+        async with tls_server(ours, ours, opened) as pi:
+            with pytest.raises(_errors.NoAnswer):
+                async with connect(pi, ours.context()) as node:
+                    await node.apply_configuration(config, mode="no-reboot")
+            deaf[0].transport.resume_reading()
+            while not deaf[0].transport.is_closing():
+                await asyncio.sleep(0.01)
+
+    asyncio.run(whole())
+    assert heard < len(config)
