@@ -92,16 +92,23 @@ class SecretsBundle:
             raise BadBundle(f"certs.{authority}.{part} is not base64") from error
 
     def issue(self, role: str, lifetime: datetime.timedelta) -> Credentials:
-        """A client certificate of the Talos CA, as ``talosctl gen config`` makes the talosconfig's."""
+        """A client certificate of the Talos CA, as ``talosctl gen config`` makes it. Raises BadBundle."""
         from cryptography import x509
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
         from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-        authority = x509.load_pem_x509_certificate(self.talos_ca)
-        authority_key = serialization.load_pem_private_key(
-            self._pem("os", "key").replace(b"ED25519 PRIVATE KEY", b"PRIVATE KEY"), None
-        )
+        try:
+            authority = x509.load_pem_x509_certificate(self.talos_ca)
+            authority_key = serialization.load_pem_private_key(
+                self._pem("os", "key").replace(b"ED25519 PRIVATE KEY", b"PRIVATE KEY"), None
+            )
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise BadBundle("certs.os holds no certificate and key that can be read") from None
+        form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        if authority.public_key().public_bytes(*form) != authority_key.public_key().public_bytes(*form):
+            raise BadBundle("certs.os.key does not belong to certs.os.crt")
         key = ed25519.Ed25519PrivateKey.generate()
         now = datetime.datetime.now(datetime.timezone.utc)
         # Talos' CAs are Ed25519, which hashes by itself; an adopted cluster may have another kind.

@@ -100,6 +100,19 @@ def test_a_certificate_that_is_not_base64_is_named_and_not_quoted(content: dict[
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
+def test_a_ca_that_cannot_sign_is_a_bad_bundle(content: dict[str, t.Any]) -> None:
+    other = make_bundle()["certs"]["os"]
+    for part, value, said in (
+        ("crt", base64.b64encode(b"s3cret").decode(), "no certificate and key that can be read"),
+        ("key", base64.b64encode(b"s3cret").decode(), "no certificate and key that can be read"),
+        ("key", other["key"], "does not belong to certs.os.crt"),
+    ):
+        broken = {**content, "certs": {**content["certs"], "os": {**content["certs"]["os"], part: value}}}
+        with pytest.raises(BadBundle, match=said) as caught:
+            SecretsBundle(broken).issue(ADMIN, HOUR)
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize("role", [ADMIN, READER])
 def test_a_client_certificate_has_the_form_of_talos(content: dict[str, t.Any], role: str) -> None:
     """As ``talosctl gen config`` makes that of its talosconfig."""
