@@ -10,6 +10,7 @@ import base64
 import os
 import secrets
 import ssl
+import sys
 import typing as t
 import urllib.parse
 from pathlib import Path
@@ -166,10 +167,14 @@ class GitServer:
             env=self._cgi(request, len(body)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
         )
-        output, _ = await process.communicate(body)
-        head, _, content = output.partition(b"\r\n\r\n")
+        output, said = await process.communicate(body)
+        head, separator, content = output.partition(b"\r\n\r\n")
+        if process.returncode or not separator:
+            text = f"git http-backend ended with {process.returncode}: {said.decode(errors='replace').strip()}\n"
+            print(text, end="", file=sys.stderr)  # into the daemon's log
+            return web.Response(status=500, text=text)
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
         status = int(headers.pop("Status", "200").split()[0])
         return web.Response(status=status, body=content, headers=headers)

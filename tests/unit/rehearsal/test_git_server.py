@@ -129,6 +129,25 @@ def test_faults_of_a_push(play: t.Callable[[Scenario], None], fault: str, said: 
     play(scenario)
 
 
+def test_a_backend_that_fails_says_so(
+    play: t.Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a success without content, nor silence."""
+
+    async def scenario(server: GitServer, clone: Clone) -> None:
+        lacking = clone.folder / "bin"
+        lacking.mkdir()
+        (lacking / "git").write_text("#!/bin/sh\necho 'no such command: http-backend' >&2\nexit 1\n")
+        (lacking / "git").chmod(0o700)
+        path = os.environ["PATH"]
+        monkeypatch.setenv("PATH", f"{lacking}{os.pathsep}{path}")
+        assert "500" in await clone.refused("ls-remote", clone.url)
+        monkeypatch.setenv("PATH", path)
+        assert "git http-backend ended with 1: no such command: http-backend" in capfd.readouterr().err
+
+    play(scenario)
+
+
 def test_a_closed_port(play: t.Callable[[Scenario], None]) -> None:
     async def scenario(server: GitServer, clone: Clone) -> None:
         server.add_fault("refused", {})
