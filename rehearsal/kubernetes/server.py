@@ -207,7 +207,7 @@ class ApiServer:
             async with asyncio.timeout(float(request.query.get("timeoutSeconds") or _WATCH_SECONDS)):
                 await response.write(first)
                 while True:
-                    await self._api.store.news()
+                    await self._api.store.news(stream.seen)
                     await response.write(stream.more())
         except (TimeoutError, ConnectionError):
             pass
@@ -223,22 +223,22 @@ class _Watch:
         self._wanted = _selector(request, target)
         self._as_table = _wants_table(request)
         self._all_first = request.query.get("sendInitialEvents") == "true"
-        self._from = int(request.query.get("resourceVersion") or 0)
+        self.seen = int(request.query.get("resourceVersion") or 0)
 
     def first(self) -> bytes:
         """What is there already, where the client wants to hear it; ``StatusError`` where it asks for too long ago."""
-        if self._from and not self._all_first:
-            self._store.since(self._from, self._resource.key)
+        if self.seen and not self._all_first:
+            self._store.since(self.seen, self._resource.key)
             return self.more()
         objects = self._api.select(self._resource, self._namespace, self._wanted)
-        self._from = self._store.version
+        self.seen = self._store.version
         lines = b"".join(self._line("ADDED", obj) for obj in objects)
         return lines + (self._bookmark() if self._all_first else b"")
 
     def more(self) -> bytes:
         """What happened since the last time."""
-        events = self._store.since(self._from, self._resource.key)
-        self._from = self._store.version
+        events = self._store.since(self.seen, self._resource.key)
+        self.seen = self._store.version
         return b"".join(
             self._line(kind, event.object)
             for event in events
@@ -261,10 +261,10 @@ class _Watch:
 
     def _bookmark(self) -> bytes:
         annotations = {"k8s.io/initial-events-end": "true"}
-        metadata = {"resourceVersion": str(self._from), "annotations": annotations}
+        metadata = {"resourceVersion": str(self.seen), "annotations": annotations}
         mark: Object = {"kind": self._resource.kind, "apiVersion": self._resource.api_version, "metadata": metadata}
         if self._as_table:
-            mark = {**table(self._resource, [], str(self._from)), "metadata": metadata}
+            mark = {**table(self._resource, [], str(self.seen)), "metadata": metadata}
         return json.dumps({"type": "BOOKMARK", "object": mark}).encode() + b"\n"
 
 

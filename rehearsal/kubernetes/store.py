@@ -125,9 +125,10 @@ class Store:
             raise expired(version, self._oldest)
         return [event for event in self._events if event.version > version and event.key == key]
 
-    async def news(self) -> None:
-        """Until something happens."""
-        await self._news.wait()
+    async def news(self, seen: int) -> None:
+        """Until something has happened after that version."""
+        while self.version <= seen:
+            await self._news.wait()
 
 
 def _name(obj: Object) -> Name:

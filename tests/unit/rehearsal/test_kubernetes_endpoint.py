@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import json
 import socket
 import ssl
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -171,6 +173,35 @@ def test_control_planes_share_what_they_keep() -> None:
             assert (await second("GET", f"{NAMES}/shared"))[0] == 200
 
     run(scenario())
+
+
+def test_a_watch_tells_what_happened_while_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = web.StreamResponse.write
+
+    async def scenario() -> list[str]:
+        async with cluster_of("cp") as (fleet, cluster):
+            caller = admin(fleet.nodes["cp"], cluster)
+            left = ["second", "third"]
+
+            async def slow(response: web.StreamResponse, data: bytes) -> None:
+                await writes(response, data)
+                if left:
+                    await caller("POST", NAMES, {"metadata": {"name": left.pop(0)}})
+
+            await caller("POST", NAMES, {"metadata": {"name": "first"}})
+            monkeypatch.setattr(web.StreamResponse, "write", slow)
+            connector = aiohttp.TCPConnector(ssl=caller.context, force_close=True)
+            names: list[str] = []
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.get(f"{caller.url}{NAMES}?watch=true&timeoutSeconds=20") as answer,
+            ):
+                while "third" not in names and (line := await answer.content.readline()):
+                    names.append(json.loads(line)["object"]["metadata"]["name"])
+            return names
+
+    names = run(scenario())
+    assert names[names.index("first") :] == ["first", "second", "third"]
 
 
 def test_kept_over_a_restart_and_lost_with_etcd(tmp_path: Path) -> None:
