@@ -116,6 +116,8 @@ class Daemon:
         }
 
     def _fault(self, request: dict[str, t.Any]) -> None:
+        if request["node"] in (GIT, ARGO_CD) and request["stages"]:
+            raise RehearsalError(f"--in {request['stages'][0]}: {request['node']} has no stages, only nodes have")
         if request["node"] == GIT and self.git is not None:
             return self.git.add_fault(request["fault"], request["words"])
         if request["node"] == ARGO_CD:

@@ -371,6 +371,8 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
     assert not reached()
     assert rehearsal("fault", "git", "frozen") == 1
     assert "unknown fault 'frozen'" in capsys.readouterr().err
+    assert rehearsal("fault", "git", "refused", "--in", "running") == 1
+    assert "--in running: git has no stages, only nodes have" in capsys.readouterr().err
     assert rehearsal("down") == 0
     assert rehearsal.up() == 0
     assert not reached()
@@ -384,6 +386,8 @@ def test_faults_of_argo_cd(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[s
     assert [fault["app"] for fault in json.loads(rehearsal.state.argocd_faults.read_text())] == ["web"]
     assert rehearsal("fault", "argocd", "app-degraded", "times=1") == 1
     assert "app-degraded takes no setting 'times'; it takes: app" in capsys.readouterr().err
+    assert rehearsal("fault", "argocd", "app-degraded", "--in", "running") == 1
+    assert "--in running: argocd has no stages, only nodes have" in capsys.readouterr().err
     assert rehearsal("fault", "--clear", "argocd") == 0
     assert json.loads(rehearsal.state.argocd_faults.read_text()) == []
     assert rehearsal("fault", "--list") == 0
