@@ -95,7 +95,7 @@ class MachineConfiguration:
 
     @functools.cached_property
     def hostname(self) -> str:
-        """The static hostname, or the one that Talos makes up (here from the configuration)."""
+        """The static hostname; empty where the configuration names none, and Talos makes one up."""
         static = self.of_kind("HostnameConfig").get("hostname") or self.section("machine", "network", "hostname")
         return str(static) if static else ""
 

@@ -10,8 +10,6 @@ import typing as t
 
 import yaml
 
-BASE: t.Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
 
 class _IndentedLists(yaml.SafeDumper):
     """Lists under a key are indented like maps."""
