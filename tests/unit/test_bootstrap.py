@@ -136,9 +136,8 @@ def test_check_mode_does_not_wait_for_a_fresh_control_plane_to_join() -> None:
         designated, *others = nodes.control_planes
         wipe(nodes.fleet.nodes["cp1"])
         await until(lambda: nodes.fleet.nodes["cp1"].stage == "maintenance")
-        began = time.monotonic()
-        assert not await ensure_bootstrapped(designated, others, nodes.context, seconds=60, check=True)
-        assert time.monotonic() - began < 20
+        # Whoever waits for it waits until pytest gives up.
+        assert not await ensure_bootstrapped(designated, others, nodes.context, seconds=3600, check=True)
 
     with_control_planes(test, *CONTROL_PLANES)
 

@@ -498,10 +498,10 @@ def test_a_worker_without_a_control_plane_says_what_it_waits_for() -> None:
 def test_a_readers_certificate_is_refused_at_once() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.context = nodes.pki.context("os:reader")
-        began = asyncio.get_running_loop().time()
         with pytest.raises(NotAuthorized):
             await nodes.converge("cp")
-        assert asyncio.get_running_loop().time() - began < 2
+        refused = [entry["method"] for entry in nodes.log.entries if entry.get("status") == "PERMISSION_DENIED"]
+        assert refused == ["List"]
 
     on_a_node(test)
 
@@ -596,11 +596,10 @@ def test_the_right_fingerprint_is_taken() -> None:
 def test_a_wrong_fingerprint_ends_it_at_once() -> None:
     async def test(nodes: Simulation) -> None:
         wrong = base64.b64encode(bytes(32)).decode()
-        began = asyncio.get_running_loop().time()
         with pytest.raises(WrongFingerprint, match="declared is AAAA") as caught:
             await nodes.converge("cp", fingerprint=wrong)
         assert "console" in caught.value.remedy
-        assert asyncio.get_running_loop().time() - began < 2
+        assert len(nodes.log.entries) == 1
         seen = await observation.observe(endpoint_of(nodes.declared("cp")), nodes.context, expected_fingerprint=wrong)
         assert seen.state == observation.WRONG_MACHINE
         # Not even asked anything.

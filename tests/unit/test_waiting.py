@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
+from ansible_collections.homelab.talos.plugins.module_utils import _waiting
 from ansible_collections.homelab.talos.plugins.module_utils._errors import NotFound, Unreachable
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import StillWaiting, WaitedTooLong, poll
 
@@ -55,24 +55,44 @@ def test_too_long_takes_command_and_remedy_from_the_error_in_the_way() -> None:
     }
 
 
-def test_the_last_look_is_at_the_end_of_the_time() -> None:
+class Clock:
+    """Runs by the pauses alone."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(_waiting, "time", clock)
+    monkeypatch.setattr(_waiting, "asyncio", clock)
+    return clock
+
+
+def test_the_last_look_is_at_the_end_of_the_time(clock: Clock) -> None:
     """A pause longer than what is left must not cut it off."""
-    began = time.monotonic()
 
-    async def look() -> bool:
-        if time.monotonic() - began < 0.25:
+    async def look() -> float:
+        if not clock.now:
             raise StillWaiting("time")
-        return True
+        return clock.now
 
-    assert asyncio.run(poll(look, seconds=0.3, what="x", first_pause=5))
-    assert time.monotonic() - began < 1
+    assert asyncio.run(poll(look, seconds=0.3, what="x", first_pause=5)) == 0.3
 
 
-def test_it_ends_in_time() -> None:
+def test_it_looks_less_and_less_often_and_ends_in_time(clock: Clock) -> None:
+    looks = []
+
     async def look() -> None:
+        looks.append(clock.now)
         raise StillWaiting("for ever")
 
-    began = time.monotonic()
     with pytest.raises(WaitedTooLong):
-        asyncio.run(poll(look, seconds=0.2, what="x", first_pause=0.05))
-    assert 0.2 <= time.monotonic() - began < 1
+        asyncio.run(poll(look, seconds=12, what="x", first_pause=1, longest_pause=4))
+    assert looks == [0, 1, 2.5, 4.75, 8.125, 12]

@@ -126,9 +126,15 @@ class Client:
         self.context = context or insecure()
 
     async def call(
-        self, path: str, request: t.Any = None, metadata: t.Any = None, seconds: float = 60, enough: int = 0
+        self,
+        path: str,
+        request: t.Any = None,
+        metadata: t.Any = None,
+        seconds: float = 60,
+        enough: int = 0,
+        answers: list[t.Any] | None = None,
     ) -> list[t.Any]:
-        """All answers, or the first ``enough`` of a stream."""
+        """All answers, or the first ``enough`` of a stream; ``answers`` gets them as they come."""
         request_name, answer_name, kind = METHODS[path]
         async with Channel(self.address, 50000, ssl=self.context) as channel:
             types = (message_class(request_name), message_class(answer_name))
@@ -136,7 +142,7 @@ class Client:
             if kind != STREAM:
                 method = UnaryUnaryMethod(channel, path, *types)
                 return [await method(request, timeout=seconds, metadata=metadata)]
-            answers: list[t.Any] = []
+            answers = [] if answers is None else answers
             async with UnaryStreamMethod(channel, path, *types).open(timeout=seconds, metadata=metadata) as stream:
                 await stream.send_message(request, end=True)
                 while (answer := await stream.recv_message()) is not None:
