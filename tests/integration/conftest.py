@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,20 +141,50 @@ class Rehearsal:
     def play(self, *words: str, playbook: str = "site.yml", password: bool = True) -> Run:
         """Run to its end; one that does not end by itself counts as failed with -1."""
         log = self.state / "ansible.log"
-        with log.open("w") as file:
+        with started(self.argv(*words, playbook=playbook, password=password), log, self.environment()) as run:
             try:
-                done = subprocess.run(
-                    self.argv(*words, playbook=playbook, password=password),
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    cwd=ROOT,
-                    timeout=150,
-                    env=self.environment(),
-                    check=False,
-                )
+                run.wait(150)
             except subprocess.TimeoutExpired:
                 return Run(-1, log.read_text() + "\n(did not end)")
-        return Run(done.returncode, log.read_text())
+        return Run(run.returncode, log.read_text())
+
+
+@contextlib.contextmanager
+def started(argv: t.Sequence[str], log: Path, environment: t.Mapping[str, str]) -> t.Iterator[subprocess.Popen[bytes]]:
+    """A process of which nothing is left at the end: each of Ansible's workers has a session of its own."""
+    name, value = "STARTED_BY_A_TEST", secrets.token_hex(8)
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            argv,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={**environment, name: value},
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _kill_all(f"{name}={value}")
+        process.wait(60)
+
+
+def _kill_all(variable: str) -> None:
+    """Whoever has this in its environment."""
+    while processes := _processes(f"{variable}\0".encode()):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _processes(variable: bytes) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if variable in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -163,18 +197,16 @@ MakeRehearsal = t.Callable[..., Rehearsal]
 
 @pytest.fixture(scope="module")
 def make_rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[MakeRehearsal]:
-    """Makes rehearsals, and ends them after the module's tests."""
-    made: list[Rehearsal] = []
+    """Makes rehearsals, and ends them after the module's tests: each of them, whatever becomes of the others."""
+    with contextlib.ExitStack() as made:
 
-    def make(inventory: Path = HOMELAB, *words: str) -> Rehearsal:
-        rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, next(_networks))
-        made.append(rehearsal)
-        rehearsal.up(*words)
-        return rehearsal
+        def make(inventory: Path = HOMELAB, *words: str) -> Rehearsal:
+            rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, next(_networks))
+            made.callback(rehearsal.down)
+            rehearsal.up(*words)
+            return rehearsal
 
-    yield make
-    for rehearsal in made:
-        rehearsal.down()
+        yield make
 
 
 def three_control_planes(folder: Path) -> Path:

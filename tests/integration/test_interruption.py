@@ -22,7 +22,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.homelab.talos.plugins.module_utils._redaction import leaves
 
-from .conftest import ROOT, MakeRehearsal, Rehearsal, Run, files_below
+from .conftest import ROOT, MakeRehearsal, Rehearsal, Run, files_below, started
 
 SEED = int(os.environ.get("INTERRUPTION_SEED") or time.time())
 # Until the run speaks to nodes it makes the bundle; after that it is killed after so many of their calls.
@@ -50,8 +50,7 @@ class Interrupted:
     def kill(self, seconds: float, calls: int, number: signal.Signals, method: str = "") -> None:
         """Start a run, and kill all of it after so many calls to nodes and seconds, unless it ended before."""
         wanted = self._calls(method) + calls
-        run = self._start()
-        try:
+        with self._started() as run:
             while calls and run.poll() is None and self._calls(method) < wanted:
                 time.sleep(0.05)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -60,21 +59,6 @@ class Interrupted:
             if number == signal.SIGINT:
                 os.killpg(run.pid, number)
                 run.wait(60)
-        finally:
-            self._kill_all(run)
-
-    def _kill_all(self, run: subprocess.Popen[bytes]) -> None:
-        """Each of Ansible's workers has a session of its own, so a run is known by its home."""
-        while processes := self._processes():
-            for process in processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            time.sleep(0.01)
-        run.wait(60)
-
-    def _processes(self) -> list[int]:
-        mark = f"HOME={self.home}\0".encode()
-        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if mark in _content(path)]
 
     def _calls(self, method: str) -> int:
         return sum(method in ("", call["method"]) for call in self.rehearsal.calls())
@@ -82,11 +66,8 @@ class Interrupted:
     def finish(self) -> None:
         """A plain run converges, and the one after it has nothing to do."""
         for last in (False, True):
-            run = self._start()
-            try:
+            with self._started() as run:
                 assert run.wait(200) == 0, self.log.read_text()
-            finally:
-                self._kill_all(run)
             changed = Run(0, self.log.read_text()).changed
             assert not last or changed == {}, self.log.read_text()
 
@@ -94,16 +75,8 @@ class Interrupted:
     def log(self) -> Path:
         return self.rehearsal.state / "interrupted.log"
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        with self.log.open("w") as log:
-            return subprocess.Popen(
-                self.rehearsal.argv(*self.words),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=self.environment,
-                start_new_session=True,
-            )
+    def _started(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        return started(self.rehearsal.argv(*self.words), self.log, self.environment)
 
     def bundle(self) -> bytes | None:
         """Absent or whole; anything between would not decrypt or lack a part."""
@@ -172,6 +145,19 @@ def _interrupt(rehearsal: Rehearsal, folder: Path, times: int, seed: int) -> Non
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a short name: Ansible has a Unix socket in its TMPDIR."""
     return tmp_path_factory.mktemp("i")
+
+
+def test_nothing_of_a_run_is_left(tmp_path: Path) -> None:
+    """Not even what has a session of its own."""
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
+    parent = f"import subprocess; subprocess.run(['python3', '-c', {child!r}], start_new_session=True)"
+    log = tmp_path / "log"
+    with started([sys.executable, "-c", parent], log, os.environ) as run:
+        while not log.read_text().endswith("\n"):
+            assert run.poll() is None
+            time.sleep(0.01)
+    # Empty, too, is that of one which is dead and not yet buried.
+    assert _content(Path(f"/proc/{log.read_text().strip()}/cmdline")) == b""
 
 
 def test_a_run_goes_on_after_five_interruptions(make_rehearsal: MakeRehearsal, folder: Path) -> None:

@@ -25,7 +25,7 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-from .conftest import ROOT, MakeRehearsal, Rehearsal, Run, files_below, small_homelab
+from .conftest import ROOT, MakeRehearsal, Rehearsal, Run, files_below, small_homelab, started
 
 # A leak may be a part of a secret: a line of a key, a text that was cut.
 PIECE = 16
@@ -204,14 +204,7 @@ class Site(Rehearsal):
         variables = {"ansible_python_interpreter": str(self.python), "cluster_admin_dir": str(self.admin_dir)}
         words = ("-vvvv", "--diff", "-e", json.dumps(variables), *words)
         output, inventory = self.folder / "output", _contents(self.inventory)
-        with output.open("w") as file:
-            process = subprocess.Popen(
-                self.argv(*words, playbook=str(self.playbook)),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=self.environment(),
-            )
+        with started(self.argv(*words, playbook=str(self.playbook)), output, self.environment()) as process:
             watch = Watch(Run(-1, ""))
             ended = threading.Event()
             watcher = threading.Thread(target=self._poll, args=(process.pid, watch, ended))
@@ -219,7 +212,6 @@ class Site(Rehearsal):
             try:
                 rc = process.wait(timeout=150)
             finally:
-                process.kill()
                 ended.set()
                 watcher.join()
         watch.run = Run(rc, output.read_text())
