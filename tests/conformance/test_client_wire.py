@@ -81,12 +81,12 @@ PURPOSES: dict[str, tuple[t.Callable[[Call], t.Callable[[Node], t.Any]], t.Calla
     ),
     "conf-dry-run-change": (
         lambda call: apply(call, mode="auto", dry_run=True),
-        lambda got: "+debug: true" in got.details,
+        lambda got: "+debug: true" in got.details and got.mode == "no-reboot",
     ),
     "conf-apply-staged": (lambda call: apply(call, mode="staged"), lambda got: got.mode == "staged"),
     "conf-apply-try": (lambda call: apply(call, mode="try", try_seconds=30), lambda got: got.mode == "try"),
     "conf-apply-noreboot": (lambda call: apply(call, mode="no-reboot"), lambda got: got.mode == "no-reboot"),
-    "maint-apply": (lambda call: apply(call, mode="auto"), lambda got: got.mode in ("auto", "no-reboot", "reboot")),
+    "maint-apply": (lambda call: apply(call, mode="auto"), lambda got: got.mode == "no-reboot"),
     "bootstrap": (lambda _: Node.bootstrap, lambda got: got is None),
     "etcd-members": (
         lambda _: Node.etcd_members,

@@ -4,7 +4,7 @@
 """Simulated nodes answer the recorded requests of the real talosctl as real nodes did.
 
 Alike are: the status, its message, and, but for what BY_STATUS_ONLY lists, which fields of the answers are set, down
-to the keys of each spec. Values may differ.
+to the keys of each spec. Values may differ, but for those by which a client tells how a config is applied.
 """
 
 from __future__ import annotations
@@ -76,6 +76,14 @@ def test_answers_as_a_real_node(version: str, position: int) -> None:
     else:
         expected = paths_of(real.parsed(method)) - NOT_SET_HERE.get(call["during"], set())
         assert paths_of(simulated.parsed(method)) == expected
+    if method == "/machine.MachineService/ApplyConfiguration":
+        assert applied(simulated.parsed(method)) == applied(real.parsed(method))
+
+
+def applied(answers: list[t.Any]) -> list[tuple[int, str]]:
+    """How, and what is said about it before the diff, which quotes YAML in other styles."""
+    messages = [message for answer in answers for message in answer.messages]
+    return [(message.mode, message.mode_details.partition("--- a\n")[0]) for message in messages]
 
 
 def paths_of(messages: list[t.Any]) -> set[str]:
