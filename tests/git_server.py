@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import subprocess
 import threading
@@ -24,12 +23,10 @@ from rehearsal.git.settings import USER, GitSettings, prepare
 from rehearsal.standin.autopilot import manifests
 from rehearsal.standin.autopilot.options import Source
 from rehearsal.state import StateFolder
+from tests import networks
 
-# Addresses that most likely no other test process uses: the server's port is always the same.
-_addresses = (
-    f"127.{16 + os.getpid() % 16}.{(os.getpid() // 16 + number // 200) % 256}.{1 + number % 200}"
-    for number in itertools.count()
-)
+# The server's port is always the same.
+_addresses = networks.addresses()
 
 
 class LocalGit:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import itertools
-import os
 import time
 import typing as t
 
@@ -32,6 +30,7 @@ from rehearsal.calls import CallLog
 from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
 from rehearsal.node import NodeRecord
+from tests import networks
 from tests.unit.rehearsal.harness import Cluster, until
 
 BOOT_TIME = 0.3
@@ -39,10 +38,7 @@ SYSCTLS = {"sysctls": {"vm.max_map_count": "262144"}}
 # Talos 1.13 reboots for it.
 UDEV = {"udev": {"rules": ['SUBSYSTEM=="gpio", GROUP="44"']}}
 
-_addresses = (
-    f"127.{200 + os.getpid() % 50}.{(os.getpid() // 50 + number // 200) % 256}.{1 + number % 200}"
-    for number in itertools.count()
-)
+_addresses = networks.addresses()
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:

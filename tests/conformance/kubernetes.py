@@ -20,7 +20,8 @@ from rehearsal.kubeconfig import kubeconfig
 from rehearsal.messages import new
 from rehearsal.state import StateFolder
 from rehearsal.versions import TalosVersion
-from tests.unit.rehearsal.harness import Client, Cluster, network, run
+from tests import networks
+from tests.unit.rehearsal.harness import Client, Cluster, run
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 INVENTORY = """
@@ -74,9 +75,9 @@ class Kubectl:
 class Rehearsed:
     """A rehearsal of one control plane and two workers, with the cluster up."""
 
-    def __init__(self, folder: Path, third: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.state = StateFolder(folder / "state")
-        self._folder, self._third = folder, third
+        self._folder, self._network = folder, f"{networks.claim()}.0/24"
         self.kubectl = Kubectl(folder / "kubeconfig")
         self.cluster = Cluster()
 
@@ -85,8 +86,7 @@ class Rehearsed:
 
     def up(self, *more: str) -> None:
         (self._folder / "hosts.yml").write_text(INVENTORY)
-        base = network().rpartition(".")[0]
-        words = ["--network", f"{base}.{self._third}.0/24", "--boot-time", "0.3", *more]
+        words = ["--network", self._network, "--boot-time", "0.3", *more]
         self.command("up", "-i", str(self._folder / "hosts.yml"), *words)
 
     def nodes(self) -> dict[str, dict[str, t.Any]]:
@@ -153,9 +153,9 @@ async def _bootstrapped(client: Client) -> None:
 
 
 @contextlib.contextmanager
-def rehearsed(folder: Path, third: int, *words: str) -> t.Iterator[Rehearsed]:
-    """``third``: the third number of the nodes' addresses, for each test module its own. ``words`` go to ``up``."""
-    made = Rehearsed(folder, third)
+def rehearsed(folder: Path, *words: str) -> t.Iterator[Rehearsed]:
+    """``words`` go to ``up``."""
+    made = Rehearsed(folder)
     made.up(*words)
     try:
         made.make_cluster()

@@ -42,7 +42,7 @@ def attempt(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[Attemp
     """Bootstrapped by the one or the other."""
     if request.param == "real" and not REAL:
         pytest.skip("REHEARSAL_ARGOCD_AUTOPILOT names no argocd-autopilot")
-    with rehearsed(tmp_path, 64) as rehearsal:
+    with rehearsed(tmp_path) as rehearsal:
         made = Attempt(rehearsal, tmp_path, "home", "argocd", REAL if request.param == "real" else "")
         made.write_app("argo-cd", *_argo_cd())
         _bootstrap(made)

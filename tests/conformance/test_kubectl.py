@@ -46,7 +46,7 @@ WEB: dict[str, t.Any] = {
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Rehearsed]:
-    with rehearsed(tmp_path_factory.mktemp("kubectl"), 61) as made:
+    with rehearsed(tmp_path_factory.mktemp("kubectl")) as made:
         yield made
 
 
@@ -397,7 +397,7 @@ def test_wait_for_a_deletion(kubectl: Kubectl, namespace: str) -> None:
 
 
 def test_objects_outlive_down_and_up(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with rehearsed(tmp_path_factory.mktemp("again"), 62) as made:
+    with rehearsed(tmp_path_factory.mktemp("again")) as made:
         made.kubectl("create", "configmap", "kept")
         made.command("down")
         made.up()

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from rehearsal import ROOT
+from tests import networks
 from tests.real_talosctl import each_real_talosctl
 
 INVENTORY = """
@@ -42,8 +43,8 @@ class Rehearsed:
         self.version = re.search(r"v(\S+)", version).group(1)  # type: ignore[union-attr]
         self.old = self.version.startswith("1.13.")
         (folder / "hosts.yml").write_text(INVENTORY)
-        number = os.getpid() % 200
-        options = ["-i", str(folder / "hosts.yml"), "--network", f"127.201.{number}.0/24", "--boot-time", "0.5"]
+        network = f"{networks.claim()}.0/24"
+        options = ["-i", str(folder / "hosts.yml"), "--network", network, "--boot-time", "0.5"]
         self.rehearsal("up", *options, "--talos-version", self.version, "--talosctl", talosctl)
         status = json.loads(self.rehearsal("status", "--json").stdout)
         self.address = {node["name"]: node["address"] for node in status}

@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import networks
+
 ROOT = Path(__file__).parents[2]
 HOMELAB = ROOT / "inventory" / "homelab"
-# Every rehearsal gets a network of its own from 127.32.0.0 on, most likely unused by other test processes.
-_networks = (f"127.{32 + os.getpid() % 64}.{(os.getpid() // 64 * 32 + number) % 256}.0/24" for number in range(256))
 
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
@@ -201,7 +201,7 @@ def make_rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[MakeR
     with contextlib.ExitStack() as made:
 
         def make(inventory: Path = HOMELAB, *words: str) -> Rehearsal:
-            rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, next(_networks))
+            rehearsal = Rehearsal(tmp_path_factory.mktemp("rehearsal"), inventory, f"{networks.claim()}.0/24")
             made.callback(rehearsal.down)
             rehearsal.up(*words)
             return rehearsal

@@ -30,7 +30,7 @@ HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
-    with rehearsed(tmp_path_factory.mktemp("cluster"), 77) as made:
+    with rehearsed(tmp_path_factory.mktemp("cluster")) as made:
         yield made
 
 
@@ -50,7 +50,7 @@ def annotation(place: Place) -> str:
 @pytest.fixture(scope="module")
 def tls_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
     """Its Git server has a certificate of an authority of its own."""
-    with rehearsed(tmp_path_factory.mktemp("tls"), 78, "--git-tls") as made:
+    with rehearsed(tmp_path_factory.mktemp("tls"), "--git-tls") as made:
         yield made
 
 

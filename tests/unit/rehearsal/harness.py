@@ -9,7 +9,7 @@ import asyncio
 import base64
 import contextlib
 import datetime
-import os
+import functools
 import ssl
 import tempfile
 import typing as t
@@ -25,6 +25,7 @@ from rehearsal.fleet import Fleet
 from rehearsal.messages import METHODS, STREAM, message_class, new
 from rehearsal.node import Node, NodeRecord
 from rehearsal.state import StateFolder
+from tests import networks
 
 MACHINE, STATE = "/machine.MachineService/", "/cosi.resource.State/"
 MACHINE_STATUS = ("runtime", "MachineStatuses.runtime.talos.dev", "machine")
@@ -32,9 +33,10 @@ AUTO, NO_REBOOT, STAGED, TRY = 1, 2, 3, 4
 BOOT_TIME = 0.2
 
 
+@functools.cache
 def network() -> str:
-    """Addresses that no other test process uses, nor a rehearsal."""
-    return f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 256}"
+    """The first three numbers of the one that the tests of this process use one after the other."""
+    return networks.claim()
 
 
 def run(work: t.Coroutine[t.Any, t.Any, t.Any]) -> t.Any:
