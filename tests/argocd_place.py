@@ -23,6 +23,7 @@ from rehearsal.git.repositories import Repository
 from rehearsal.git.settings import PORT
 from rehearsal.state import read_json
 from tests.conformance.kubernetes import Rehearsed
+from tests.unit.rehearsal.argocd_scene import definition
 
 ROOT = Path(__file__).parents[1]
 VERSION = "9.8.7"
@@ -40,17 +41,7 @@ _WORKLOADS = {"argocd-server": "Deployment", "argocd-application-controller": "S
 
 def _definition(plural: str) -> dict[str, t.Any]:
     kind, length = _KINDS[plural]
-    free: dict[str, t.Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    spec = {**free, "description": "long " * (length // 5)}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": free}}}
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
-    names = {"plural": plural, "kind": kind, "singular": kind.lower(), "listKind": f"{kind}List"}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.argoproj.io"},
-        "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": names, "versions": [version]},
-    }
+    return definition(plural, kind, description="long " * (length // 5))
 
 
 def _workload(name: str, kind: str, image: str) -> dict[str, t.Any]:

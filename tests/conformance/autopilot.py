@@ -17,25 +17,11 @@ from rehearsal.git.repositories import Repository
 from rehearsal.standin.autopilot.options import Source
 from rehearsal.tools import write_autopilot
 from tests.conformance.kubernetes import Rehearsed
+from tests.unit.rehearsal.argocd_scene import definition
 
-_KINDS = {
-    "applications": ("Application", {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}),
-    "applicationsets": ("ApplicationSet", {"spec": {"type": "object", "description": "long " * 60_000}}),
-}
-
-
-def definition(plural: str) -> dict[str, t.Any]:
-    kind, properties = _KINDS[plural]
-    status = {"status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {**properties, **status}}}
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
-    names = {"plural": plural, "kind": kind, "singular": kind.lower()}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.argoproj.io"},
-        "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": names, "versions": [version]},
-    }
+APPLICATIONS = definition("applications", "Application")
+# As long as makes a client-side apply fail.
+APPLICATION_SETS = definition("applicationsets", "ApplicationSet", description="long " * 60_000)
 
 
 def workload(kind: str, name: str, replicas: int = 1) -> dict[str, t.Any]:
@@ -72,8 +58,8 @@ class Attempt:
         self.missing = self.url.replace(name, "nobody")
         (folder / ".gitconfig").write_text("[user]\n name = Tester\n email = tester@example.invalid\n")
         self.token = rehearsal.state.git_token.read_text().strip()
-        self.write_app("app-fixed", definition("applications"), server(1), SECRET)
-        self.write_app("app-full", definition("applications"), server(1), SECRET, definition("applicationsets"))
+        self.write_app("app-fixed", APPLICATIONS, server(1), SECRET)
+        self.write_app("app-full", APPLICATIONS, server(1), SECRET, APPLICATION_SETS)
 
     @property
     def source(self) -> Source:

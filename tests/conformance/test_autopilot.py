@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conformance.autopilot import REAL, SECRET, Attempt, definition, server
+from tests.conformance.autopilot import APPLICATIONS, REAL, SECRET, Attempt, server
 from tests.conformance.kubernetes import Kubectl, Rehearsed, rehearsed
 
 _RECORDINGS = Path(__file__).with_name("argocd-autopilot") / "0.4.20"
@@ -72,7 +72,7 @@ def _recording(name: str) -> dict[str, t.Any]:
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Rehearsed]:
-    with rehearsed(tmp_path_factory.mktemp("autopilot"), 63) as made:
+    with rehearsed(tmp_path_factory.mktemp("autopilot")) as made:
         yield made
 
 
@@ -115,7 +115,7 @@ def test_pods_that_never_become_ready(attempt: Replay) -> None:
 
 def _without_pods(attempt: Replay) -> None:
     """Ready as a Deployment is that wants no pods, so that the login finds none; the first password is there."""
-    attempt.write_app("app-fixed", definition("applications"), server(0), SECRET)
+    attempt.write_app("app-fixed", APPLICATIONS, server(0), SECRET)
     attempt.kubectl("create", "namespace", attempt.namespace)
     own = ("-n", attempt.namespace, "create", "secret", "generic", "argocd-initial-admin-secret")
     attempt.kubectl(*own, "--from-literal=password=sesame")
@@ -136,7 +136,7 @@ def test_recover(attempt: Replay) -> None:
     attempt.bootstrapped()
     before = attempt.commits()
     attempt.kubectl("delete", "-n", attempt.namespace, "deployment", "argocd-server")
-    attempt.write_app("app-fixed", definition("applications"), server(0), SECRET)
+    attempt.write_app("app-fixed", APPLICATIONS, server(0), SECRET)
     attempt.replay("recover-until-login")
     assert attempt.commits() == before
 
