@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import typing as t
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rehearsal.errors import RehearsalError
@@ -46,6 +46,21 @@ class Inventory:
     nodes: tuple[InventoryNode, ...]
     admin_hosts: tuple[str, ...]
     image_writers: tuple[str, ...]
+
+    @property
+    def has_host_vars(self) -> bool:
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return (folder / "host_vars").is_dir()
+
+    @property
+    def hosts(self) -> dict[str, t.Any]:
+        """All that an overlay depends on, as JSON has it."""
+        return {
+            "talos": [asdict(node) for node in self.nodes],
+            "admin": list(self.admin_hosts),
+            "image_writer": list(self.image_writers),
+            "host_vars": self.has_host_vars,
+        }
 
 
 def _ansible_inventory() -> str:
@@ -157,8 +172,7 @@ def _write_host_variables(inventory: Inventory, groups: dict[str, t.Any], state:
     """The same as files in host_vars/, where the first inventory has such files: they outrank what hosts.yml says."""
     folder = state.inventory / "host_vars"
     shutil.rmtree(folder, ignore_errors=True)
-    beside = inventory.path if inventory.path.is_dir() else inventory.path.parent
-    if not (beside / "host_vars").is_dir():
+    if not inventory.has_host_vars:
         return
     folder.mkdir(mode=0o700)
     for group in groups.values():

@@ -100,6 +100,71 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
     assert not rehearsal.state.path.exists()
 
 
+CHANGES: dict[str, tuple[str, list[str], str]] = {
+    "a new node": (INVENTORY.replace("bert: {}", "bert: {}, dora: {node_address: 192.0.2.7}"), [], "inventory's hosts"),
+    "another MAC": (INVENTORY.replace("00:00:01", "00:00:02"), [], "the inventory's hosts"),
+    "an admin host": (INVENTORY.replace("hosts: {vm:", "hosts: {nas: {}, vm:"), [], "the inventory's hosts"),
+    "a version": (INVENTORY, ["--talos-version", "1.14.2"], "--talos-version"),
+    "a boot time": (INVENTORY, ["--boot-time", "0"], "--boot-time"),
+    "a network": (INVENTORY, ["--network", "127.9.0.0/24"], "--network"),
+    "GitOps": (INVENTORY, ["--gitops"], "--gitops"),
+    "two options": (INVENTORY, ["--gitops", "--pod-time", "9"], "--pod-time, --gitops"),
+}
+
+
+def test_what_runs_is_what_is_asked_for(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal.up("--pod-time", "0.1") == 0
+    overlay = (rehearsal.state.inventory / "hosts.yml").read_text()
+    for text, arguments, words in CHANGES.values():
+        rehearsal.inventory.write_text(text)
+        capsys.readouterr()
+        assert rehearsal.up(*arguments) == 1
+        said = one_line(capsys)
+        assert words in said
+        assert said.endswith("; 'rehearsal down' first\n")
+    rehearsal.inventory.write_text(INVENTORY)
+    (rehearsal.inventory.parent / "host_vars").mkdir()
+    assert rehearsal.up() == 1
+    (rehearsal.inventory.parent / "host_vars").rmdir()
+    beside = rehearsal.inventory.with_name("others.yml")
+    beside.write_text(INVENTORY)
+    assert rehearsal("up", "-i", str(beside)) == 1
+    assert "the inventory's path" in capsys.readouterr().err
+    assert rehearsal("up", "-i", str(rehearsal.inventory)) == 0
+    assert (rehearsal.state.inventory / "hosts.yml").read_text() == overlay
+
+
+def test_no_two_nodes_get_one_address(rehearsal: Rehearsal) -> None:
+    def up(*names: str) -> list[str]:
+        hosts = "".join(f"{name}: {{}}, " for name in names)
+        rehearsal.inventory.write_text(f"talos: {{children: {{controlplanes: {{hosts: {{{hosts}}}}}}}}}")
+        assert rehearsal.up() == 0
+        addresses = [node["address"] for node in rehearsal.nodes().values()]
+        assert rehearsal("down") == 0
+        return addresses
+
+    assert up("a", "b") == [f"{network()}.11", f"{network()}.12"]
+    assert up("c", "b") == [f"{network()}.11", f"{network()}.12"]
+    assert up("a", "b", "c") == [f"{network()}.13", f"{network()}.12", f"{network()}.11"]
+
+
+def test_a_daemon_that_starts_too_slowly_is_not_left_behind(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Kept(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr("rehearsal.lifecycle.START_SECONDS", 0.0)
+    monkeypatch.setattr("rehearsal.lifecycle.subprocess.Popen", Kept)
+    assert rehearsal.up() == 1
+    assert "the nodes don't come up" in one_line(capsys)
+    assert started[-1].returncode == -signal.SIGKILL
+
+
 def test_overlay(rehearsal: Rehearsal) -> None:
     assert rehearsal.up() == 0
     command = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
