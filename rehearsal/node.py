@@ -237,7 +237,11 @@ class Node:
             return pki.self_signed([self.address])
         names = [*active.cert_sans, self.address, self.hostname]
         ca = active.talos_ca if active.talos_ca.key else self.fleet.issuing_ca(self)
-        return pki.server_certificate(ca, names) if ca else None
+        try:
+            return pki.server_certificate(ca, names) if ca else None
+        except ValueError:
+            # Talos takes a CA that is no PEM, and names that no certificate can have; its API then has none.
+            return None
 
     def swap_certificate(self) -> None:
         """Another certificate from now on; open connections end."""

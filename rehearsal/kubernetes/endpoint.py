@@ -75,19 +75,21 @@ class KubernetesEndpoint:
         server = _LoggingServer(api, request_factory=_request, accepted=tell)
         runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
         await runner.setup()
-        site = web.TCPSite(runner, self.node.address, self.port, ssl_context=_tls(wanted), reuse_address=True)
         try:
-            await site.start()
-        except OSError as problem:
+            context = _tls(wanted)
+            await web.TCPSite(runner, self.node.address, self.port, ssl_context=context, reuse_address=True).start()
+        except (OSError, ValueError) as problem:
+            # A CA or a name that no certificate can be made of leaves kube-apiserver without one.
             await runner.cleanup()
             self._complain(problem)
             return
         self._runner, self._serving = runner, wanted
 
-    def _complain(self, problem: OSError) -> None:
+    def _complain(self, problem: OSError | ValueError) -> None:
         """Once: this is tried again all the time."""
         if not self._complained:
-            print(f"can't listen at {self.node.address}:{self.port}: {problem.strerror or problem}", file=sys.stderr)
+            reason = getattr(problem, "strerror", None) or problem
+            print(f"can't listen at {self.node.address}:{self.port}: {reason}", file=sys.stderr)
             self._complained = True
 
     async def close(self) -> None:
