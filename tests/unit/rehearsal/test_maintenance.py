@@ -21,7 +21,7 @@ from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.const import Status
 
 from rehearsal.messages import message_class, new
-from tests.unit.rehearsal.harness import Client, Cluster, fleet_of, insecure, refusal, run, swapped, until
+from tests.unit.rehearsal.harness import Client, Cluster, configured, fleet_of, insecure, refusal, run, swapped, until
 
 CONFIGS = ("config", "MachineConfigs.config.talos.dev")
 
@@ -62,6 +62,22 @@ def test_forwards_nothing() -> None:
             assert await asked == (Status.PERMISSION_DENIED, "no request forwarding")
             own = await client.machine("Version", metadata={"node": fleet.nodes["pi"].address})
             assert own.version.tag == "v1.14.2"
+
+    run(test())
+
+
+def test_a_worker_forwards_nothing() -> None:
+    async def test() -> None:
+        async with fleet_of("cp", "worker") as fleet:
+            cluster, cp, worker = Cluster(), fleet.nodes["cp"], fleet.nodes["worker"]
+            await configured(fleet, cluster, ready=False)
+            client = Client(worker, cluster.context())
+            for metadata in ({"node": cp.address}, {"nodes": cp.address}, [("nodes", cp.address), ("nodes", "worker")]):
+                asked = refusal(client.machine("Version", metadata=metadata))
+                assert await asked == (Status.PERMISSION_DENIED, "no request forwarding")
+            assert not (await client.machine("Version", metadata={"nodes": worker.address})).metadata.hostname
+            there = await Client(cp, cluster.context()).machine("Version", metadata={"nodes": worker.address})
+            assert there.metadata.hostname == worker.address
 
     run(test())
 
