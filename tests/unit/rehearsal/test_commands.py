@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._argocd_install impo
 from rehearsal import networks
 from rehearsal.calls import read_calls
 from rehearsal.cli import main
-from rehearsal.control import ask
+from rehearsal.control import ask, short_path
 from rehearsal.errors import RehearsalError
 from rehearsal.inventory import made_up_mac, parse_size
 from rehearsal.state import StateFolder
@@ -255,6 +256,28 @@ def test_errors_are_one_line(rehearsal: Rehearsal, capsys: pytest.CaptureFixture
     for arguments, words in ERRORS.values():
         assert rehearsal(*arguments) == 1
         assert words in one_line(capsys)
+
+
+def test_no_answer_is_no_success(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    rehearsal.state.make()
+    with socket.socket(socket.AF_UNIX) as server, short_path(rehearsal.state) as path:
+        server.bind(path)
+        server.listen()
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            connection.recv(1 << 16)
+            connection.close()
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(hang_up)
+            assert rehearsal("power", "anna", "off") == 1
+    assert "does not answer" in one_line(capsys)
+    rehearsal.state.socket.unlink()
+    assert rehearsal.up() == 0
+    with pytest.raises(RehearsalError, match=r"the rehearsal failed; see daemon\.log"):
+        ask(rehearsal.state, "power")  # of no node: a mistake of ours
+    assert "KeyError: 'node'" in rehearsal.state.log.read_text()
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
