@@ -23,6 +23,8 @@ if t.TYPE_CHECKING:
 
 # The answer to a call leaves the node before its connections go.
 GRACE = 0.05
+# Which sequences give way to another one.
+TAKES_OVER = {"reboot": ("reboot", "reset"), "shutdown": ("reboot", "reset", "shutdown"), "reset": ()}
 STAGES_OF_SEQUENCES = {"reboot": "rebooting", "shutdown": "shutting down", "reset": "resetting"}
 
 
@@ -77,6 +79,7 @@ class Node:
         self._then: t.Callable[[], None] | None = None
         self._parsed_configurations: dict[str, MachineConfiguration] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._going_down: asyncio.Task[None] | None = None
         self.record.boot_id = self.record.boot_id or str(uuid.uuid4())
         if record.rollback_to:
             record.active, record.rollback_to = record.rollback_to, ""
@@ -194,7 +197,10 @@ class Node:
 
     def take_fault(self, name: str, method: str = "") -> Fault | None:
         """The same, counted."""
-        return self.faults.take(name, self.stage, method) if self.faults else None
+        fault = self.faults.take(name, self.stage, method) if self.faults else None
+        if fault is not None and fault.times is not None:
+            self.fleet.save_faults()
+        return fault
 
     @property
     def reachable_for_peers(self) -> bool:
@@ -259,12 +265,21 @@ class Node:
         self.swap_certificate()
 
     def start_sequence(self, sequence: str, actor: str = "", then: t.Callable[[], None] | None = None) -> None:
-        """Reboot, shut down or reset: answers first, then the node goes."""
-        if self.is_off:
+        """Reboot, shut down or reset: answers first, then the node goes. The call does not tell of one in its way."""
+        if not self.up:
             return
+        if self.sequence and self.sequence not in TAKES_OVER[sequence]:
+            self.events.locked(sequence)
+            return
+        self._give_up_sequence()
         self.sequence, self._then = sequence, then
         self.events.sequence(sequence, actor)
-        self._later(self._go_down())
+        self._going_down = self._later(self._go_down())
+
+    def _give_up_sequence(self) -> None:
+        if self._going_down is not None:
+            self._going_down.cancel()
+            self._going_down = None
 
     async def _go_down(self) -> None:
         await asyncio.sleep(GRACE * 2)
@@ -326,6 +341,7 @@ class Node:
 
     def power_on(self) -> None:
         if not self.up:
+            self._give_up_sequence()
             self.boot()
 
     def halt(self) -> None:
@@ -342,10 +358,11 @@ class Node:
         self.record.etcd_data = False
         self.fleet.remove_member(self.name)
 
-    def _later(self, work: t.Coroutine[t.Any, t.Any, None]) -> None:
+    def _later(self, work: t.Coroutine[t.Any, t.Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def stop(self) -> None:
         """End what is under way: the daemon goes down. A sequence counts as completed, a try as rolled back."""
