@@ -139,7 +139,7 @@ class Fleet:
         """The node that a request for this address or name is meant for."""
         node = self._by_address.get(target)
         if node is None:
-            node = next((node for node in self.nodes.values() if target in (node.name, node.hostname)), None)
+            node = next((node for node in self.nodes.values() if target in (node.name, node.hostname, node.fqdn)), None)
         return self.endpoints[node.name].served if node else None
 
     def issuing_ca(self, node: Node) -> KeyPair | None:

@@ -16,6 +16,7 @@ import typing as t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ansible_collections.homelab.talos.plugins.module_utils._schematic import read_schematic
 from rehearsal.errors import RehearsalError
 from rehearsal.git.settings import USER, GitSettings
 from rehearsal.state import StateFolder, write_private
@@ -34,6 +35,7 @@ class InventoryNode:
     mac: str
     card_size: int
     talos_version: str
+    schematic: str
     control_plane: bool
     has_mac: bool
 
@@ -113,9 +115,22 @@ def _node(name: str, variables: dict[str, t.Any], control_plane: bool, default_v
         mac or made_up_mac(name),
         parse_size(str(variables.get("card_size") or DEFAULT_CARD)),
         str(variables.get("cluster_talos_version") or default_version),
+        _schematic(variables),
         control_plane,
         bool(mac),
     )
+
+
+def _schematic(variables: dict[str, t.Any]) -> str:
+    """Of the image that the product writes to the card; empty where that can't be told, as of a template."""
+    problems: list[tuple[str, object, str]] = []
+    board = str(variables.get("node_board") or "generic")
+
+    def report(*problem: t.Any) -> None:
+        problems.append(problem)
+
+    identity, _ = read_schematic(variables.get("node_schematic"), board, "node_schematic", report)
+    return "" if problems else identity
 
 
 def made_up_mac(name: str) -> str:

@@ -138,7 +138,7 @@ def _write_record(state: StateFolder, node: InventoryNode, address: str, version
     path = state.nodes / f"{node.name}.json"
     stored = read_json(path, {})
     known: dict[str, t.Any] = {"name": node.name, "address": address, "mac": node.mac, "board": node.board}
-    known |= {"disk_size": node.card_size, "talos_version": version.number}
+    known |= {"disk_size": node.card_size, "talos_version": version.number, "schematic": node.schematic}
     write_json(path, NodeRecord(**{**stored, **known}).as_json())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 import typing as t
 import uuid
@@ -38,6 +39,7 @@ class NodeRecord:
     board: str = "generic"
     disk_size: int = 32_000_000_000
     talos_version: str = "1.14.2"
+    schematic: str = ""
     powered: bool = True
     active: str = ""
     stored: str = ""
@@ -122,16 +124,34 @@ class Node:
         return active.identity if active is not None and active.complete else ""
 
     @property
-    def hostname(self) -> str:
-        """The static hostname, else the one that Talos makes up from the machine."""
+    def fqdn(self) -> str:
+        """The static hostname, with its domain if it has one, else the one that Talos makes up from the machine."""
         made_up = f"talos-{uuid.uuid5(uuid.NAMESPACE_DNS, self.record.mac).hex[:3]}"
         made_up += f"-{uuid.uuid5(uuid.NAMESPACE_OID, self.record.mac).hex[:3]}"
         active = self.active
         return (active.hostname if active else "") or made_up
 
     @property
+    def hostname(self) -> str:
+        return self.fqdn.partition(".")[0]
+
+    @property
+    def domain(self) -> str:
+        return self.fqdn.partition(".")[2]
+
+    @property
+    def nodename(self) -> str:
+        """The name in Kubernetes; empty where nothing of the hostname can be in one."""
+        active = self.active
+        whole = active is not None and active.section("machine", "kubelet", "registerWithFQDN")
+        name = (self.fqdn if whole else self.hostname).lower().replace("_", "-")
+        return re.sub(r"[^a-z0-9.-]", "", name).strip("-.")
+
+    @property
     def schematic(self) -> str:
-        """The schematic of the image that runs: what the configuration's installer names."""
+        """The schematic of the image on the card; where nobody said which, what the configuration's installer names."""
+        if self.record.schematic:
+            return self.record.schematic
         active = self.active
         board = self.record.board
         return active.schematic(board) if active else VANILLA_SCHEMATICS.get(board, VANILLA_SCHEMATICS["generic"])
@@ -154,11 +174,13 @@ class Node:
         encoded = base64.b64encode(data).decode()
         if encoded == record.active:
             return
+        if self.configured:
+            # That of maintenance lasts until the answer to the first configuration has left.
+            self._certificate = None
         record.active = encoded
         record.active_version += 1
         record.active_created = record.active_created or now
         record.active_updated = now
-        self._certificate = None
 
     def save(self) -> None:
         self.fleet.save(self)
@@ -241,7 +263,7 @@ class Node:
         active = self.active
         if active is None or not active.complete:
             return pki.self_signed([self.address])
-        names = [*active.cert_sans, self.address, self.hostname]
+        names = list(dict.fromkeys((*active.cert_sans, self.address, self.hostname, self.fqdn)))
         ca = active.talos_ca if active.talos_ca.key else self.fleet.issuing_ca(self)
         try:
             return pki.server_certificate(ca, names) if ca else None

@@ -121,7 +121,7 @@ class Router:
             one, many = None, []
         here = call.node
         forwards = here.is_control_plane
-        if not forwards and (many or [one]) in ([here.address], [here.hostname]):
+        if not forwards and (many or [one]) in ([here.address], [here.hostname], [here.fqdn]):
             one, many = None, []
         if many and not call.method.startswith(ONE_TO_MANY):
             refuse(Status.INVALID_ARGUMENT, f"one-2-many proxying is not supported for method {call.method}")

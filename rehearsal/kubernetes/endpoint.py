@@ -66,7 +66,14 @@ class KubernetesEndpoint:
         if cluster is None or node.fault("refused") or node.fault("other-machine") or not readiness.api_server_up(node):
             return None
         host = urllib.parse.urlsplit(active.endpoint).hostname
-        names = (*_SERVICE_NAMES, *filter(None, (host,)), *active.kubernetes_sans, node.address, node.hostname)
+        names = (
+            *_SERVICE_NAMES,
+            *filter(None, (host,)),
+            *active.kubernetes_sans,
+            node.address,
+            node.hostname,
+            node.fqdn,
+        )
         return Serving(cluster.id, active.kubernetes_ca, tuple(dict.fromkeys(names)), node.kubernetes_version)
 
     async def _listen(self, wanted: Serving, cluster: Cluster) -> None:

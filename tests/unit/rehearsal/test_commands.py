@@ -25,6 +25,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._argocd_install impo
 from rehearsal import networks
 from rehearsal.calls import read_calls
 from rehearsal.cli import main
+from rehearsal.configuration import VANILLA_SCHEMATICS
 from rehearsal.control import ask, short_path
 from rehearsal.errors import RehearsalError
 from rehearsal.inventory import made_up_mac, parse_size
@@ -133,6 +134,32 @@ def test_what_runs_is_what_is_asked_for(rehearsal: Rehearsal, capsys: pytest.Cap
     assert "the inventory's path" in capsys.readouterr().err
     assert rehearsal("up", "-i", str(rehearsal.inventory)) == 0
     assert (rehearsal.state.inventory / "hosts.yml").read_text() == overlay
+
+
+def test_a_card_has_the_image_of_the_inventory(rehearsal: Rehearsal) -> None:
+    def running() -> dict[str, str]:
+        assert rehearsal.up() == 0
+        kind = ("runtime", "ExtensionStatuses.runtime.talos.dev", "0")
+        specs = {name: run(Client(node["address"]).spec(*kind)) for name, node in rehearsal.nodes().items()}
+        assert rehearsal("down") == 0
+        return {name: spec["metadata"]["version"] for name, spec in specs.items()}
+
+    extended = "{customization: {systemExtensions: {officialExtensions: [siderolabs/iscsi-tools]}}}"
+    rehearsal.inventory.write_text(
+        INVENTORY.replace("rpi_5,", f"rpi_5, node_schematic: {extended},").replace(
+            "bert: {}", f"bert: {{node_schematic: {'ab' * 32}}}"
+        )
+    )
+    first = running()
+    assert first["bert"] == "ab" * 32
+    assert first["carl"] == VANILLA_SCHEMATICS["generic"]
+    rehearsal.inventory.write_text(INVENTORY)
+    assert running() == {
+        "anna": VANILLA_SCHEMATICS["rpi_5"],
+        "bert": VANILLA_SCHEMATICS["generic"],
+        "carl": VANILLA_SCHEMATICS["generic"],
+    }
+    assert first["anna"] not in VANILLA_SCHEMATICS.values()
 
 
 def test_no_two_nodes_get_one_address(rehearsal: Rehearsal) -> None:

@@ -214,6 +214,16 @@ def test_changes_take_effect() -> None:
     on_a_control_plane(test)
 
 
+def test_the_image_stays_whatever_the_configuration_names() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        install = {"disk": "/dev/mmcblk0", "image": f"factory.talos.dev/metal-installer/{'ab' * 32}:v1.14.2"}
+        await admin.apply(cluster.config("cp", "controlplane", install=install))
+        extension = await admin.spec("runtime", "ExtensionStatuses.runtime.talos.dev", "0")
+        assert extension["metadata"]["version"] == "cd" * 32
+
+    on_a_control_plane(test, schematic="cd" * 32)
+
+
 def count_boots(node: Node) -> list[str]:
     """Grows with each boot."""
     boots: list[str] = []
