@@ -166,6 +166,11 @@ class Fleet:
         self._refreshing.add(task)
         task.add_done_callback(self._refreshing.discard)
 
+    def follow(self, node: Node) -> None:
+        """Its open connections change at once."""
+        self.endpoint(node).follow()
+        self.kubernetes.follow(node)
+
     def drop_connections(self, node: Node) -> None:
         """End them politely, unless another machine has this node's address by now."""
         if self.endpoint(node).served is node:
@@ -205,7 +210,7 @@ class Fleet:
             self._faults_changed(node)
 
     def _faults_changed(self, node: Node) -> None:
-        self.endpoint(node).follow()
+        self.follow(node)
         self.refresh(node)
         self.save_faults()
 

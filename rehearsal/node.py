@@ -357,7 +357,7 @@ class Node:
             task.cancel()
         self.record.powered, self.up, self.sequence, self._then = False, False, "", None
         self.keep_tried()
-        self.fleet.endpoint(self).follow()
+        self.fleet.follow(self)
         self.save()
         self.fleet.refresh(self)
 

@@ -288,3 +288,42 @@ def test_a_node_that_is_gone_is_not_ready() -> None:
             await until(lambda: conditions(fleet) == {"cp": "True", "w": "Unknown", "renamed": "True"})
 
     run(scenario())
+
+
+@pytest.mark.parametrize("how", ["half-open", "frozen", "no-route", "power off"])
+def test_a_silent_node_ends_no_connection(how: str) -> None:
+    async def scenario() -> None:
+        async with cluster_of("cp", "w") as (fleet, cluster):
+            node = fleet.nodes["cp"]
+            context = admin(node, cluster).context
+            reader, writer = await asyncio.open_connection(node.address, 6443, ssl=context)
+            writer.write(b"GET /api/v1/namespaces?watch=true HTTP/1.1\r\nHost: cp\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+
+            async def read_to_the_end() -> None:
+                while await reader.read(1 << 16):
+                    pass
+
+            if how == "power off":
+                node.power_off()
+            else:
+                fleet.add_fault(node, Fault(how))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read_to_the_end(), 0.5)
+            assert not fleet.kubernetes.url(node)
+            if how == "frozen":
+                again, asking = await asyncio.open_connection(node.address, 6443, ssl=context)
+                asking.write(b"GET /version HTTP/1.1\r\nHost: cp\r\n\r\n")
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(again.read(1), 0.5)
+            if how == "power off":
+                node.power_on()
+            else:
+                fleet.clear_faults([node])
+            writer.write(b"\r\n")
+            with pytest.raises(ConnectionResetError):
+                await read_to_the_end()
+            await until(lambda: fleet.kubernetes.url(node))
+            assert (await admin(node, cluster)("GET", "/version"))[0] == 200
+
+    run(scenario())
