@@ -184,7 +184,7 @@ class MachineConfiguration:
 
 def _from_base64(pair: t.Any) -> KeyPair:
     pair = pair if isinstance(pair, dict) else {}
-    return KeyPair(*(base64.b64decode(pair.get(part) or "").decode() for part in ("crt", "key")))
+    return KeyPair(*(base64.b64decode(pair.get(part) or "").decode(errors="replace") for part in ("crt", "key")))
 
 
 @functools.cache

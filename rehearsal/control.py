@@ -35,7 +35,8 @@ def ask(state: StateFolder, command: str, **arguments: t.Any) -> t.Any:
             connection.settimeout(TIMEOUT)
             connection.connect(path)
             connection.sendall(line)
-            answer = json.loads(connection.makefile("rb").readline() or b"{}")
+            said = connection.makefile("rb").readline()
+            answer = json.loads(said) if said else {"error": f"the rehearsal in {state.path} does not answer"}
     except (FileNotFoundError, ConnectionRefusedError):
         raise RehearsalError(f"no rehearsal is running in {state.path}; start it with 'rehearsal up'") from None
     except (OSError, ValueError) as problem:

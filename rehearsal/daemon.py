@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 import typing as t
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Daemon:
         times = {"boot_time": settings["boot_time"], "pod_time": settings.get("pod_time")}
         self.fleet = Fleet(records, **times, state=state, git=self.git)
         self.stopping = asyncio.Event()
+        self._ends = False
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -73,7 +75,12 @@ class Daemon:
                 await self.git.update()
         except (RehearsalError, ValueError) as problem:
             answer = {"error": str(problem)}
+        except Exception:
+            traceback.print_exc()  # into the daemon's log: a mistake of ours
+            answer = {"error": "the rehearsal failed; see daemon.log"}
         writer.write(json.dumps(answer).encode() + b"\n")
+        if self._ends:
+            self.stopping.set()
         await writer.drain()
         writer.close()
 
@@ -84,11 +91,15 @@ class Daemon:
             "fault": self._fault,
             "clear": self._clear,
             "power": self._power,
-            "stop": lambda _: self.stopping.set(),
+            "stop": self._stop,
         }
         if request.get("command") not in commands:
             raise RehearsalError(f"unknown command {request.get('command')!r}")
         return commands[request["command"]](request)
+
+    def _stop(self, request: dict[str, t.Any]) -> None:
+        """Once this is answered."""
+        self._ends = True
 
     def _status(self, request: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         return [self._node_status(node) for node in self.fleet.nodes.values()]

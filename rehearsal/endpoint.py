@@ -161,7 +161,10 @@ class Endpoint:
     # --- connections
 
     def _protocol(self) -> asyncio.Protocol:
-        return TlsProtocol(self._tls_context(), self._made, self._opened, self._refused, self._lost)
+        # Whom no certificate was asked of is never served, though the fault be used up until hands are shaken.
+        broken = self.node.fault("certificate-required-broken-pipe") is not None
+        opened = self._break if broken else self._opened
+        return TlsProtocol(self._tls_context(broken), self._made, opened, self._refused, self._lost)
 
     def _made(self, connection: TlsProtocol) -> None:
         self._connections.add(connection)
@@ -172,17 +175,14 @@ class Endpoint:
             self._tell(connection, "half-open")
             connection.mute()
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _tls_context(self, broken: bool) -> ssl.SSLContext:
         served = self.served
         certificate = served.certificate()
-        foreign, broken = self.node.take_fault("unknown-authority") is not None, self._breaks()
+        foreign = self.node.take_fault("unknown-authority") is not None
         key = (served, certificate, foreign, broken)
         if self._context is None or key != self._context_key:
             self._context, self._context_key = self._new_context(served, certificate, foreign, broken), key
         return self._context
-
-    def _breaks(self) -> bool:
-        return self.node.fault("certificate-required-broken-pipe") is not None
 
     def _new_context(self, served: Node, certificate: pki.Issued | None, foreign: bool, broken: bool) -> ssl.SSLContext:
         active = served.active
@@ -194,13 +194,14 @@ class Endpoint:
             certificate = pki.server_certificate(self.router.fleet.foreign_ca, names)
         return pki.server_context(certificate, client_cas)
 
+    def _break(self, connection: TlsProtocol) -> asyncio.Protocol:
+        self.node.take_fault("certificate-required-broken-pipe")
+        self._tell(connection, "broken pipe")
+        asyncio.get_running_loop().call_soon(reset, connection)
+        return asyncio.Protocol()
+
     def _opened(self, connection: TlsProtocol) -> asyncio.Protocol:
         node = self.node
-        if self._breaks():
-            node.take_fault("certificate-required-broken-pipe")
-            self._tell(connection, "broken pipe")
-            asyncio.get_running_loop().call_soon(reset, connection)
-            return asyncio.Protocol()
         roles = certificate_roles(connection.tls)
         self._tell(connection, "OK", roles)
         if node.fault("frozen"):

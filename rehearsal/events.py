@@ -29,7 +29,9 @@ STAGE_NUMBERS = {
         )
     )
 }
-START = 1
+NOOP, START = 0, 1
+# common.Code of a sequence that another one is in the way of.
+LOCKED = 1
 
 
 class EventHistory:
@@ -61,6 +63,11 @@ class EventHistory:
 
     def sequence(self, name: str, actor: str) -> None:
         self.add(new("machine.SequenceEvent", sequence=name, action=START), actor)
+
+    def locked(self, name: str) -> None:
+        """A sequence that does not start, of which the caller has got a good answer."""
+        error = new("common.Error", code=LOCKED, message="sequence not started: locked")
+        self.add(new("machine.SequenceEvent", sequence=name, action=NOOP, error=error))
 
     def task(self, name: str, actor: str = "") -> None:
         self.add(new("machine.TaskEvent", task=name), actor)

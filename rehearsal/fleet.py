@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import traceback
 import typing as t
 import uuid
 
@@ -54,6 +55,8 @@ class Fleet:
         self._ticking: asyncio.Task[None] | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
         self._complained: set[Endpoint] = set()
+        # The last traceback of a round, a mistake of ours.
+        self.failure = ""
         if state:
             self._read_faults(read_json(state.faults, {}))
 
@@ -82,14 +85,27 @@ class Fleet:
         self.log.close()
 
     async def _tick(self) -> None:
-        """What happens by itself: etcd's members, workers that wait for a certificate."""
+        """What happens by itself, for ever: a round that fails must not stop the clock of all nodes."""
         while True:
             await asyncio.sleep(TICK)
-            self.settle()
-            for endpoint in self.endpoints.values():
-                if endpoint.waits:
-                    await self._update(endpoint)
-            await self.kubernetes.settle()
+            try:
+                await self._round()
+            except Exception:
+                self._tell_failure(traceback.format_exc())
+
+    async def _round(self) -> None:
+        """etcd's members, workers that wait for a certificate, and what happens in Kubernetes."""
+        self.settle()
+        for endpoint in self.endpoints.values():
+            if endpoint.waits:
+                await self._update(endpoint)
+        await self.kubernetes.settle()
+
+    def _tell_failure(self, text: str) -> None:
+        """Into the daemon's log, once: the next round may fail likewise."""
+        if text != self.failure:
+            print(text, file=sys.stderr)
+        self.failure = text
 
     async def _update(self, endpoint: Endpoint) -> None:
         """A port that can't be had for now is told of once, and tried again all the time."""
@@ -123,7 +139,7 @@ class Fleet:
         """The node that a request for this address or name is meant for."""
         node = self._by_address.get(target)
         if node is None:
-            node = next((node for node in self.nodes.values() if target in (node.name, node.hostname)), None)
+            node = next((node for node in self.nodes.values() if target in (node.name, node.hostname, node.fqdn)), None)
         return self.endpoints[node.name].served if node else None
 
     def issuing_ca(self, node: Node) -> KeyPair | None:
@@ -149,6 +165,11 @@ class Fleet:
         task = asyncio.get_running_loop().create_task(self._update(self.endpoint(node)))
         self._refreshing.add(task)
         task.add_done_callback(self._refreshing.discard)
+
+    def follow(self, node: Node) -> None:
+        """Its open connections change at once."""
+        self.endpoint(node).follow()
+        self.kubernetes.follow(node)
 
     def drop_connections(self, node: Node) -> None:
         """End them politely, unless another machine has this node's address by now."""
@@ -189,7 +210,7 @@ class Fleet:
             self._faults_changed(node)
 
     def _faults_changed(self, node: Node) -> None:
-        self.endpoint(node).follow()
+        self.follow(node)
         self.refresh(node)
         self.save_faults()
 

@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import sys
 import typing as t
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ansible_collections.homelab.talos.plugins.module_utils._schematic import read_schematic
 from rehearsal.errors import RehearsalError
 from rehearsal.git.settings import USER, GitSettings
 from rehearsal.state import StateFolder, write_private
@@ -34,6 +35,7 @@ class InventoryNode:
     mac: str
     card_size: int
     talos_version: str
+    schematic: str
     control_plane: bool
     has_mac: bool
 
@@ -46,6 +48,21 @@ class Inventory:
     nodes: tuple[InventoryNode, ...]
     admin_hosts: tuple[str, ...]
     image_writers: tuple[str, ...]
+
+    @property
+    def has_host_vars(self) -> bool:
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return (folder / "host_vars").is_dir()
+
+    @property
+    def hosts(self) -> dict[str, t.Any]:
+        """All that an overlay depends on, as JSON has it."""
+        return {
+            "talos": [asdict(node) for node in self.nodes],
+            "admin": list(self.admin_hosts),
+            "image_writer": list(self.image_writers),
+            "host_vars": self.has_host_vars,
+        }
 
 
 def _ansible_inventory() -> str:
@@ -98,9 +115,22 @@ def _node(name: str, variables: dict[str, t.Any], control_plane: bool, default_v
         mac or made_up_mac(name),
         parse_size(str(variables.get("card_size") or DEFAULT_CARD)),
         str(variables.get("cluster_talos_version") or default_version),
+        _schematic(variables),
         control_plane,
         bool(mac),
     )
+
+
+def _schematic(variables: dict[str, t.Any]) -> str:
+    """Of the image that the product writes to the card; empty where that can't be told, as of a template."""
+    problems: list[tuple[str, object, str]] = []
+    board = str(variables.get("node_board") or "generic")
+
+    def report(*problem: t.Any) -> None:
+        problems.append(problem)
+
+    identity, _ = read_schematic(variables.get("node_schematic"), board, "node_schematic", report)
+    return "" if problems else identity
 
 
 def made_up_mac(name: str) -> str:
@@ -157,8 +187,7 @@ def _write_host_variables(inventory: Inventory, groups: dict[str, t.Any], state:
     """The same as files in host_vars/, where the first inventory has such files: they outrank what hosts.yml says."""
     folder = state.inventory / "host_vars"
     shutil.rmtree(folder, ignore_errors=True)
-    beside = inventory.path if inventory.path.is_dir() else inventory.path.parent
-    if not (beside / "host_vars").is_dir():
+    if not inventory.has_host_vars:
         return
     folder.mkdir(mode=0o700)
     for group in groups.values():

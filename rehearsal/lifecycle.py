@@ -50,9 +50,10 @@ class UpOptions:
 def up(state: StateFolder, options: UpOptions) -> str:
     """Start the daemon; what to print."""
     settings = read_json(state.settings, {})
-    if is_running(state):
-        return f"Already running ('rehearsal down' stops it).\n{_description(state, settings)}"
     inventory = read_inventory(options.inventory, DEFAULT_VERSION)
+    if is_running(state):
+        _require_same(state, settings, options, inventory)
+        return f"Already running ('rehearsal down' stops it).\n{_description(state, settings)}"
     versions = _versions(inventory, options.talos_version)
     network = networks.parse_network(options.network or settings.get("network", networks.DEFAULT_NETWORK))
     state.make()
@@ -67,18 +68,19 @@ def up(state: StateFolder, options: UpOptions) -> str:
         lay_installation(state)
     if not state.vault_password.exists():
         write_private(state.vault_password, secrets.token_urlsafe(32) + "\n")
-    chosen = options.boot_time if options.boot_time is not None else settings.get("boot_time", DEFAULT_BOOT_TIME)
-    pod_time = options.pod_time if options.pod_time is not None else settings.get("pod_time")
     added = [*addresses.values(), *([git.address] if git else [])]
     settings = {
         "inventory": str(options.inventory),
+        "hosts": inventory.hosts,
+        "talos_version": options.talos_version,
+        "talosctl_path": options.talosctl,
         "network": str(network),
-        "boot_time": chosen,
-        "pod_time": pod_time,
+        "boot_time": _or(options.boot_time, settings.get("boot_time", DEFAULT_BOOT_TIME)),
+        "pod_time": _or(options.pod_time, settings.get("pod_time")),
         "git": asdict(git) if git else None,
         "gitops": gitops,
         "nodes": names,
-        "addresses": {**settings.get("addresses", {}), **addresses},
+        "addresses": addresses,
         "talosctl": install_talosctl(state, next(iter(versions.values())), options.talosctl),
         "argocd_autopilot": install_autopilot(state),
         "kubectl": install_kubectl(state),
@@ -88,6 +90,31 @@ def up(state: StateFolder, options: UpOptions) -> str:
     networks.add_addresses(settings["added"])
     _start(state)
     return _description(state, settings)
+
+
+def _require_same(state: StateFolder, settings: dict[str, t.Any], options: UpOptions, inventory: Inventory) -> None:
+    """What runs is what is asked for: a host that the overlay does not know would be met at its real address."""
+    network = options.network and str(networks.parse_network(options.network))
+    git = settings.get("git") or {"tls": True}
+    asked = {
+        "the inventory's path": (options.inventory.resolve(), Path(settings["inventory"]).resolve()),
+        "the inventory's hosts": (inventory.hosts, settings.get("hosts")),
+        "--network": (network or settings["network"], settings["network"]),
+        "--talosctl": (options.talosctl or settings.get("talosctl_path"), settings.get("talosctl_path")),
+        "--boot-time": (_or(options.boot_time, settings["boot_time"]), settings["boot_time"]),
+        "--talos-version": (options.talos_version or settings.get("talos_version"), settings.get("talos_version")),
+        "--pod-time": (_or(options.pod_time, settings["pod_time"]), settings["pod_time"]),
+        "--git-tls": (options.git_tls or git["tls"], git["tls"]),
+        "--gitops": (options.gitops or settings["gitops"], settings["gitops"]),
+    }
+    changed = [name for name, (wanted, running) in asked.items() if wanted != running]
+    if changed:
+        differs = f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''}"
+        raise RehearsalError(f"{differs} from what runs in {state.path}; 'rehearsal down' first")
+
+
+def _or(value: float | None, default: float | None) -> float | None:
+    return default if value is None else value
 
 
 def _git_settings(state: StateFolder, tls: bool, network: ipaddress.IPv4Network) -> GitSettings | None:
@@ -111,7 +138,7 @@ def _write_record(state: StateFolder, node: InventoryNode, address: str, version
     path = state.nodes / f"{node.name}.json"
     stored = read_json(path, {})
     known: dict[str, t.Any] = {"name": node.name, "address": address, "mac": node.mac, "board": node.board}
-    known |= {"disk_size": node.card_size, "talos_version": version.number}
+    known |= {"disk_size": node.card_size, "talos_version": version.number, "schematic": node.schematic}
     write_json(path, NodeRecord(**{**stored, **known}).as_json())
 
 
@@ -131,6 +158,8 @@ def _start(state: StateFolder) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_running(state):
         if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
             lines = [line for line in state.log.read_text().splitlines() if line.strip()]
             reason = lines[-1] if lines else f"no word within {START_SECONDS:.0f} s"
             raise RehearsalError(f"the nodes don't come up: {reason} (log: {state.log})")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 import typing as t
 import uuid
@@ -23,6 +24,8 @@ if t.TYPE_CHECKING:
 
 # The answer to a call leaves the node before its connections go.
 GRACE = 0.05
+# Which sequences give way to another one.
+TAKES_OVER = {"reboot": ("reboot", "reset"), "shutdown": ("reboot", "reset", "shutdown"), "reset": ()}
 STAGES_OF_SEQUENCES = {"reboot": "rebooting", "shutdown": "shutting down", "reset": "resetting"}
 
 
@@ -36,6 +39,7 @@ class NodeRecord:
     board: str = "generic"
     disk_size: int = 32_000_000_000
     talos_version: str = "1.14.2"
+    schematic: str = ""
     powered: bool = True
     active: str = ""
     stored: str = ""
@@ -77,6 +81,7 @@ class Node:
         self._then: t.Callable[[], None] | None = None
         self._parsed_configurations: dict[str, MachineConfiguration] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._going_down: asyncio.Task[None] | None = None
         self.record.boot_id = self.record.boot_id or str(uuid.uuid4())
         if record.rollback_to:
             record.active, record.rollback_to = record.rollback_to, ""
@@ -119,16 +124,34 @@ class Node:
         return active.identity if active is not None and active.complete else ""
 
     @property
-    def hostname(self) -> str:
-        """The static hostname, else the one that Talos makes up from the machine."""
+    def fqdn(self) -> str:
+        """The static hostname, with its domain if it has one, else the one that Talos makes up from the machine."""
         made_up = f"talos-{uuid.uuid5(uuid.NAMESPACE_DNS, self.record.mac).hex[:3]}"
         made_up += f"-{uuid.uuid5(uuid.NAMESPACE_OID, self.record.mac).hex[:3]}"
         active = self.active
         return (active.hostname if active else "") or made_up
 
     @property
+    def hostname(self) -> str:
+        return self.fqdn.partition(".")[0]
+
+    @property
+    def domain(self) -> str:
+        return self.fqdn.partition(".")[2]
+
+    @property
+    def nodename(self) -> str:
+        """The name in Kubernetes; empty where nothing of the hostname can be in one."""
+        active = self.active
+        whole = active is not None and active.section("machine", "kubelet", "registerWithFQDN")
+        name = (self.fqdn if whole else self.hostname).lower().replace("_", "-")
+        return re.sub(r"[^a-z0-9.-]", "", name).strip("-.")
+
+    @property
     def schematic(self) -> str:
-        """The schematic of the image that runs: what the configuration's installer names."""
+        """The schematic of the image on the card; where nobody said which, what the configuration's installer names."""
+        if self.record.schematic:
+            return self.record.schematic
         active = self.active
         board = self.record.board
         return active.schematic(board) if active else VANILLA_SCHEMATICS.get(board, VANILLA_SCHEMATICS["generic"])
@@ -151,11 +174,13 @@ class Node:
         encoded = base64.b64encode(data).decode()
         if encoded == record.active:
             return
+        if self.configured:
+            # That of maintenance lasts until the answer to the first configuration has left.
+            self._certificate = None
         record.active = encoded
         record.active_version += 1
         record.active_created = record.active_created or now
         record.active_updated = now
-        self._certificate = None
 
     def save(self) -> None:
         self.fleet.save(self)
@@ -194,7 +219,10 @@ class Node:
 
     def take_fault(self, name: str, method: str = "") -> Fault | None:
         """The same, counted."""
-        return self.faults.take(name, self.stage, method) if self.faults else None
+        fault = self.faults.take(name, self.stage, method) if self.faults else None
+        if fault is not None and fault.times is not None:
+            self.fleet.save_faults()
+        return fault
 
     @property
     def reachable_for_peers(self) -> bool:
@@ -235,9 +263,13 @@ class Node:
         active = self.active
         if active is None or not active.complete:
             return pki.self_signed([self.address])
-        names = [*active.cert_sans, self.address, self.hostname]
+        names = list(dict.fromkeys((*active.cert_sans, self.address, self.hostname, self.fqdn)))
         ca = active.talos_ca if active.talos_ca.key else self.fleet.issuing_ca(self)
-        return pki.server_certificate(ca, names) if ca else None
+        try:
+            return pki.server_certificate(ca, names) if ca else None
+        except ValueError:
+            # Talos takes a CA that is no PEM, and names that no certificate can have; its API then has none.
+            return None
 
     def swap_certificate(self) -> None:
         """Another certificate from now on; open connections end."""
@@ -255,12 +287,21 @@ class Node:
         self.swap_certificate()
 
     def start_sequence(self, sequence: str, actor: str = "", then: t.Callable[[], None] | None = None) -> None:
-        """Reboot, shut down or reset: answers first, then the node goes."""
-        if self.is_off:
+        """Reboot, shut down or reset: answers first, then the node goes. The call does not tell of one in its way."""
+        if not self.up:
             return
+        if self.sequence and self.sequence not in TAKES_OVER[sequence]:
+            self.events.locked(sequence)
+            return
+        self._give_up_sequence()
         self.sequence, self._then = sequence, then
         self.events.sequence(sequence, actor)
-        self._later(self._go_down())
+        self._going_down = self._later(self._go_down())
+
+    def _give_up_sequence(self) -> None:
+        if self._going_down is not None:
+            self._going_down.cancel()
+            self._going_down = None
 
     async def _go_down(self) -> None:
         await asyncio.sleep(GRACE * 2)
@@ -316,12 +357,13 @@ class Node:
             task.cancel()
         self.record.powered, self.up, self.sequence, self._then = False, False, "", None
         self.keep_tried()
-        self.fleet.endpoint(self).follow()
+        self.fleet.follow(self)
         self.save()
         self.fleet.refresh(self)
 
     def power_on(self) -> None:
         if not self.up:
+            self._give_up_sequence()
             self.boot()
 
     def halt(self) -> None:
@@ -338,10 +380,11 @@ class Node:
         self.record.etcd_data = False
         self.fleet.remove_member(self.name)
 
-    def _later(self, work: t.Coroutine[t.Any, t.Any, None]) -> None:
+    def _later(self, work: t.Coroutine[t.Any, t.Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def stop(self) -> None:
         """End what is under way: the daemon goes down. A sequence counts as completed, a try as rolled back."""

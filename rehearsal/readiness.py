@@ -99,7 +99,7 @@ def unmet_conditions(node: Node) -> list[tuple[str, str]]:
     if problems:
         unmet.append(("services", ", ".join(problems)))
     if node.is_control_plane and node.fleet.etcd.runs_on(node) and not api_server_up(node):
-        unmet.append(("staticPods", ", ".join(f"kube-system/{pod}-{node.hostname} not ready" for pod in STATIC_PODS)))
+        unmet.append(("staticPods", ", ".join(f"kube-system/{pod}-{node.nodename} not ready" for pod in STATIC_PODS)))
     if not node_ready(node):
         unmet.append(("nodeReady", _node_reason(node)))
     return unmet
@@ -115,7 +115,7 @@ def _service_problem(state: ServiceState) -> str:
 
 def _node_reason(node: Node) -> str:
     known = node.services_up and kubernetes_up(node)
-    return f'node "{node.hostname}" is not ready' if known else f'node "{node.hostname}" status is not available yet'
+    return f'node "{node.nodename}" is not ready' if known else f'node "{node.nodename}" status is not available yet'
 
 
 def machine_status(node: Node) -> tuple[str, bool, list[tuple[str, str]]]:

@@ -233,7 +233,7 @@ def _routes(node: Node) -> t.Iterator[Content]:
 
 
 def _hostname(node: Node) -> t.Iterator[Content]:
-    spec = {"hostname": node.hostname, "domainname": ""}
+    spec = {"hostname": node.hostname, "domainname": node.domain}
     yield Content("hostname", "network.HostnameSpecController", spec)
 
 
@@ -324,7 +324,7 @@ def _machine_type(node: Node) -> t.Iterator[Content]:
 
 def _nodename(node: Node) -> t.Iterator[Content]:
     if node.configured:
-        spec = {"nodename": node.hostname, "hostnameVersion": "2", "skipNodeRegistration": False}
+        spec = {"nodename": node.nodename, "hostnameVersion": "2", "skipNodeRegistration": False}
         yield Content("nodename", "k8s.NodenameController", spec)
 
 
@@ -332,12 +332,12 @@ def _node_status(node: Node) -> t.Iterator[Content]:
     active = node.active
     if active is None or not node.services_up or not readiness.kubernetes_up(node):
         return
-    labels = {"kubernetes.io/hostname": node.hostname, **active.node_labels}
+    labels = {"kubernetes.io/hostname": node.nodename, **active.node_labels}
     if node.is_control_plane:
         labels.setdefault("node-role.kubernetes.io/control-plane", "")
-    spec = {"nodename": node.hostname, "nodeReady": readiness.node_ready(node), "unschedulable": False}
+    spec = {"nodename": node.nodename, "nodeReady": readiness.node_ready(node), "unschedulable": False}
     yield Content(
-        node.hostname,
+        node.nodename,
         "k8s.NodeStatusController",
         {**spec, "labels": labels, "annotations": {}, "podCIDRs": []},
     )
@@ -352,10 +352,10 @@ def _members(node: Node) -> t.Iterator[Content]:
 def _member(node: Node) -> Content:
     kind = "controlplane" if node.is_control_plane else "worker"
     spec: dict[str, t.Any] = {"nodeId": node.record.boot_id.replace("-", ""), "addresses": [node.address]}
-    spec |= {"hostname": node.hostname, "machineType": kind, "operatingSystem": f"Talos ({node.version.tag})"}
+    spec |= {"hostname": node.fqdn, "machineType": kind, "operatingSystem": f"Talos ({node.version.tag})"}
     if node.is_control_plane:
         spec["controlPlane"] = {"port": 6443}
-    return Content(node.hostname, "cluster.MemberController", spec)
+    return Content(node.nodename, "cluster.MemberController", spec)
 
 
 def _etcd_members(node: Node) -> t.Iterator[Content]:
@@ -384,7 +384,7 @@ def _static_pod_statuses(node: Node) -> t.Iterator[Content]:
     ready = "True" if readiness.node_ready(node) else "False"
     for name in readiness.STATIC_PODS:
         spec = {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}
-        yield Content(f"kube-system/{name}-{node.hostname}", "k8s.KubeletStaticPodController", spec)
+        yield Content(f"kube-system/{name}-{node.nodename}", "k8s.KubeletStaticPodController", spec)
 
 
 def _kubelet_spec(node: Node) -> t.Iterator[Content]:

@@ -120,12 +120,13 @@ class Router:
         if "proxyfrom" in metadata or (not one and not many):
             one, many = None, []
         here = call.node
-        if not here.configured:
-            if any(target not in (here.address, here.hostname) for target in [*([one] if one else []), *many]):
-                refuse(Status.PERMISSION_DENIED, "no request forwarding")
+        forwards = here.is_control_plane
+        if not forwards and (many or [one]) in ([here.address], [here.hostname], [here.fqdn]):
             one, many = None, []
         if many and not call.method.startswith(ONE_TO_MANY):
             refuse(Status.INVALID_ARGUMENT, f"one-2-many proxying is not supported for method {call.method}")
+        if (one or many) and not forwards:
+            refuse(Status.PERMISSION_DENIED, "no request forwarding")
         one_node = self._from_one(call, one) if one else self._local(call)
         source = self._from_many(call, many) if many else one_node
         async for message in source:

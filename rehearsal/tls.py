@@ -9,6 +9,7 @@ asyncio's own TLS drops the alert of a failed handshake; the client must see ``c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import typing as t
 
@@ -25,6 +26,10 @@ class TlsTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: t.Any = None) -> t.Any:
         if name == "ssl_object":
             return self._outer.tls
+        if name == "sslcontext":
+            return self._outer.tls.context
+        if name == "peercert":
+            return self._outer.tls.getpeercert()
         return self._outer.transport.get_extra_info(name, default)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -37,7 +42,7 @@ class TlsTransport(asyncio.Transport):
 
     def close(self) -> None:
         if not self._outer.is_mute:
-            self._outer.transport.close()
+            self._outer.close()
 
     def abort(self) -> None:
         self._outer.abort()
@@ -82,6 +87,13 @@ class TlsProtocol(asyncio.Protocol):
         inner, self.inner = self.inner, asyncio.Protocol()
         if inner is not None:
             inner.connection_lost(None)
+
+    def close(self) -> None:
+        """With TLS' own farewell."""
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+        self.flush()
+        self.transport.close()
 
     def abort(self) -> None:
         if not self.is_mute:

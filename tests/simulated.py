@@ -186,7 +186,5 @@ async def simulation(
     try:
         yield simulated
     finally:
-        ticking = simulated.fleet._ticking
-        died = ticking is not None and ticking.done()
         await simulated.fleet.stop()
-        assert not died, ticking
+        assert not simulated.fleet.failure

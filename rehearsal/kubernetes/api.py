@@ -169,9 +169,14 @@ class Api:
     ) -> list[Object]:
         found = self.select(resource, namespace, wanted)
         for obj in found:
-            metadata = obj["metadata"]
-            self.delete(resource, metadata.get("namespace", ""), metadata["name"], options, terms)
+            self._delete_if_there(resource, obj, options, terms)
         return found
+
+    def _delete_if_there(self, resource: Resource, obj: Object, options: Object, terms: Terms) -> None:
+        """One of several, which may have gone with its owner meanwhile."""
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        if self.store.get(resource.key, namespace, name) is not None:
+            self.delete(resource, namespace, name, options, terms)
 
     def _begin_deletion(self, resource: Resource, old: Object) -> Object:
         if "deletionTimestamp" in old["metadata"]:
@@ -196,8 +201,7 @@ class Api:
         for key, obj in self.store.everything():
             owners = obj["metadata"].get("ownerReferences") or []
             if any(owner.get("uid") == uid for owner in owners) and key in by_key:
-                metadata = obj["metadata"]
-                self.delete(by_key[key], metadata.get("namespace", ""), metadata["name"], {}, Terms())
+                self._delete_if_there(by_key[key], obj, {}, Terms())
 
     def finish_namespaces(self) -> None:
         """Namespaces that are to go are emptied, and go with their last object."""

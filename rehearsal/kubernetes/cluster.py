@@ -44,7 +44,7 @@ class Cluster:
         members = [node for node in self._fleet.nodes.values() if node.configured and node.identity == self.identity]
         if any(node.is_control_plane and readiness.api_server_up(node) for node in members):
             self.api.finish_namespaces()
-            self._registrations.settle((node, _kubelet_ready(node)) for node in members)
+            self._registrations.settle([(node, _kubelet_ready(node)) for node in members])
             self._add_service_accounts()
             self._workloads.settle()
             self._argo_cd.settle()
@@ -60,8 +60,8 @@ class Cluster:
             if not going and self.store.get(_SERVICE_ACCOUNTS.key, metadata["name"], "default") is None:
                 self.api.create(_SERVICE_ACCOUNTS, metadata["name"], {"metadata": {"name": "default"}}, _BY_ITSELF)
 
-    def _stuck(self, hostname: str) -> bool:
-        nodes = (node for node in self._fleet.nodes.values() if node.hostname == hostname)
+    def _stuck(self, name: str) -> bool:
+        nodes = (node for node in self._fleet.nodes.values() if node.nodename == name)
         return any(node.fault("pods-never-ready") for node in nodes)
 
 

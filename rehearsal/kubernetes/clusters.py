@@ -39,6 +39,12 @@ class Clusters:
         endpoint = self._endpoints.get(node.name)
         return f"https://{node.address}:{endpoint.port}" if endpoint and endpoint.is_open else ""
 
+    def follow(self, node: Node) -> None:
+        """The node's power or faults changed: so do the connections to its API server."""
+        endpoint = self._endpoints.get(node.name)
+        if endpoint is not None and endpoint.node is node:
+            endpoint.follow()
+
     async def settle(self) -> None:
         """Open and close ports, let controllers work, and forget clusters whose data was wiped."""
         alive = {cluster.id for cluster in self._fleet.etcd.clusters}

@@ -17,7 +17,9 @@ from aiohttp import web
 
 from rehearsal import pki, readiness
 from rehearsal.configuration import KeyPair
+from rehearsal.endpoint import SILENT, reset
 from rehearsal.kubernetes.server import BODY_LIMIT, ApiServer
+from rehearsal.tls import TlsProtocol
 
 if t.TYPE_CHECKING:
     from rehearsal.kubernetes.cluster import Cluster
@@ -45,11 +47,16 @@ class KubernetesEndpoint:
     def __init__(self, node: Node, port: int = PORT) -> None:
         self.node, self.port = node, port
         self._serving: Serving | None = None
-        self._runner: web.ServerRunner | None = None
+        self._http: web.Server | None = None
+        self._server: asyncio.Server | None = None
+        self._connections: set[TlsProtocol] = set()
         self._complained = False
 
     async def update(self, cluster_of: t.Callable[[Node], Cluster | None]) -> None:
         """Listen, or don't, as the node is now."""
+        self.follow()
+        if self._is_silent:
+            return
         wanted = self._wanted()
         if wanted == self._serving:
             return
@@ -58,59 +65,99 @@ class KubernetesEndpoint:
         if wanted is not None and cluster is not None:
             await self._listen(wanted, cluster)
 
+    # --- a node that says nothing any more
+
+    @property
+    def _is_gone(self) -> bool:
+        """Is there nothing at the address that could even refuse?"""
+        return self.node.is_off or self.node.fault("no-route") is not None
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._is_gone or any(self.node.fault(name) for name in SILENT)
+
+    def follow(self) -> None:
+        """The node's power or faults changed: so do the connections that are open."""
+        if self._is_gone and self._server is not None:
+            self._server.close()
+            self._server, self._serving = None, None
+        stands_still = self.node.is_off or self.node.fault("frozen")
+        for connection in list(self._connections):
+            if not self._is_silent:
+                if connection.is_mute:
+                    reset(connection)
+            elif stands_still:
+                connection.stand_still()
+            else:
+                connection.mute()
+
+    # --- listening
+
     def _wanted(self) -> Serving | None:
         node, active = self.node, self.node.active
-        if active is None or not node.is_control_plane or not active.kubernetes_ca.key or not node.reachable_for_peers:
+        if active is None or not node.is_control_plane or not active.kubernetes_ca.key:
             return None
         cluster = node.fleet.etcd.cluster_of(node)
         if cluster is None or node.fault("refused") or node.fault("other-machine") or not readiness.api_server_up(node):
             return None
         host = urllib.parse.urlsplit(active.endpoint).hostname
-        names = (*_SERVICE_NAMES, *filter(None, (host,)), *active.kubernetes_sans, node.address, node.hostname)
+        own = (node.address, node.hostname, node.fqdn)
+        names = (*_SERVICE_NAMES, *filter(None, (host,)), *active.kubernetes_sans, *own)
         return Serving(cluster.id, active.kubernetes_ca, tuple(dict.fromkeys(names)), node.kubernetes_version)
 
     async def _listen(self, wanted: Serving, cluster: Cluster) -> None:
         api = ApiServer(cluster.api, wanted.version, f"{self.node.address}:{self.port}")
-        tell = functools.partial(self.node.fleet.router.log_connection, self.node, "accepted", port=self.port)
-        server = _LoggingServer(api, request_factory=_request, accepted=tell)
-        runner = web.ServerRunner(server, shutdown_timeout=_PATIENCE)
-        await runner.setup()
-        site = web.TCPSite(runner, self.node.address, self.port, ssl_context=_tls(wanted), reuse_address=True)
+        http = web.Server(api, request_factory=_request)
         try:
-            await site.start()
-        except OSError as problem:
-            await runner.cleanup()
+            protocol = functools.partial(self._protocol, _tls(wanted), http)
+            self._server = await asyncio.get_running_loop().create_server(
+                protocol, self.node.address, self.port, reuse_address=True
+            )
+        except (OSError, ValueError) as problem:
+            # A CA or a name that no certificate can be made of leaves kube-apiserver without one.
             self._complain(problem)
             return
-        self._runner, self._serving = runner, wanted
+        self._http, self._serving = http, wanted
 
-    def _complain(self, problem: OSError) -> None:
+    def _complain(self, problem: OSError | ValueError) -> None:
         """Once: this is tried again all the time."""
         if not self._complained:
-            print(f"can't listen at {self.node.address}:{self.port}: {problem.strerror or problem}", file=sys.stderr)
+            reason = getattr(problem, "strerror", None) or problem
+            print(f"can't listen at {self.node.address}:{self.port}: {reason}", file=sys.stderr)
             self._complained = True
 
     async def close(self) -> None:
-        """No more connections, and the end of those that are open."""
-        runner, self._runner, self._serving = self._runner, None, None
-        if runner is not None:
-            await runner.cleanup()
+        """No more connections, and the end of those that are open: mute ones just break."""
+        http, server, self._http, self._server, self._serving = self._http, self._server, None, None, None
+        if server is not None:
+            server.close()
+        for connection in list(self._connections):
+            if connection.is_mute:
+                reset(connection)
+        if http is not None:
+            http.pre_shutdown()
+            await http.shutdown(_PATIENCE)
 
     @property
     def is_open(self) -> bool:
-        return self._runner is not None
+        return self._server is not None and not self._is_silent
 
+    # --- connections
 
-class _LoggingServer(web.Server):
-    """Tells of each connection as it is taken, before its handshake."""
+    def _protocol(self, context: ssl.SSLContext, http: web.Server) -> asyncio.Protocol:
+        def opened(connection: TlsProtocol) -> asyncio.Protocol:
+            if self.node.fault("frozen"):
+                connection.mute()
+            return http()
 
-    def __init__(self, *handler: t.Any, accepted: t.Callable[[], None], **options: t.Any) -> None:
-        super().__init__(*handler, **options)
-        self._accepted = accepted
+        return TlsProtocol(context, self._made, opened, lambda connection, problem: None, self._connections.discard)
 
-    def __call__(self) -> t.Any:
-        self._accepted()
-        return super().__call__()
+    def _made(self, connection: TlsProtocol) -> None:
+        """Told of before its handshake."""
+        self._connections.add(connection)
+        self.node.fleet.router.log_connection(self.node, "accepted", port=self.port)
+        if self.node.fault("half-open"):
+            connection.mute()
 
 
 def _request(message: t.Any, payload: t.Any, protocol: t.Any, writer: t.Any, task: t.Any) -> web.BaseRequest:

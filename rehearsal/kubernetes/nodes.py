@@ -30,16 +30,27 @@ class Registrations:
         self._api = api
         self._written: dict[str, tuple[t.Any, ...]] = {}
 
-    def settle(self, nodes: t.Iterable[tuple[Node, bool]]) -> None:
+    def settle(self, nodes: t.Sequence[tuple[Node, bool]]) -> None:
         """``nodes`` are those of the cluster, each with whether its kubelet reports itself ready."""
+        written, self._written = self._written, {}
         for node, ready in nodes:
-            seen = (ready, node.record.active, node.hostname)
-            if self._written.get(node.name) != seen and self._register(node, ready):
+            seen = (ready, node.record.active, node.nodename)
+            if written.get(node.name) == seen or (node.nodename and self._register(node, ready)):
                 self._written[node.name] = seen
+        self._lose({node.nodename for node, _ in nodes})
+
+    def _lose(self, present: set[str]) -> None:
+        """Of a machine that was wiped or renamed the Node object stays, and nobody posts its status."""
+        for known in self._api.store.all(_NODES.key):
+            name, status = known["metadata"]["name"], known.get("status") or {}
+            lost = any(each.get("status") == "Unknown" for each in status.get("conditions") or [])
+            if name not in present and not lost:
+                gone = {**known, "status": {**status, "conditions": [_condition(False)]}}
+                self._api.update(_NODES, "", name, gone, _STATUS)
 
     def _register(self, node: Node, ready: bool) -> bool:
         """Whether there is a Node object now: a kubelet that never ran has none."""
-        name = node.hostname
+        name = node.nodename
         known = self._api.store.get(_NODES.key, "", name)
         if known is None:
             if not ready:
@@ -59,7 +70,7 @@ def _labelled(known: Object, node: Node) -> Object:
     annotations = metadata.get("annotations") or {}
     former = json.loads(annotations.get(_OWNED_LABELS, "[]"))
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in former}
-    labels |= {"kubernetes.io/hostname": node.hostname, "kubernetes.io/os": "linux"}
+    labels |= {"kubernetes.io/hostname": node.nodename, "kubernetes.io/os": "linux"}
     labels |= {"kubernetes.io/arch": _ARCHITECTURES.get(node.record.board, "arm64"), **own}
     if node.is_control_plane:
         labels[_CONTROL_PLANE] = ""
@@ -73,20 +84,22 @@ def _taint(key: str, text: str) -> Object:
     return {"key": key, "effect": effect, **({"value": value} if value else {})}
 
 
-def _status(node: Node, known: Object, ready: bool) -> Object:
+def _condition(ready: bool) -> Object:
     condition = {"type": "Ready", "lastTransitionTime": now()}
     if ready:
-        condition |= {"status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
-    else:
-        said = "Kubelet stopped posting node status."
-        condition |= {"status": "Unknown", "reason": "NodeStatusUnknown", "message": said}
+        return condition | {"status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
+    said = "Kubelet stopped posting node status."
+    return condition | {"status": "Unknown", "reason": "NodeStatusUnknown", "message": said}
+
+
+def _status(node: Node, known: Object, ready: bool) -> Object:
     return {
         **(known.get("status") or {}),
         "addresses": [
             {"type": "InternalIP", "address": node.address},
-            {"type": "Hostname", "address": node.hostname},
+            {"type": "Hostname", "address": node.nodename},
         ],
-        "conditions": [condition],
+        "conditions": [_condition(ready)],
         "nodeInfo": {
             "architecture": _ARCHITECTURES.get(node.record.board, "arm64"),
             "containerRuntimeVersion": "containerd://2.1.5",

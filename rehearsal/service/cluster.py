@@ -56,7 +56,7 @@ def _booted(nodes: list[Node]) -> str:
 
 
 def _kubernetes(nodes: list[Node]) -> str:
-    waiting = [node.hostname for node in nodes if not readiness.node_ready(node)]
+    waiting = [node.nodename for node in nodes if not readiness.node_ready(node)]
     return f"some nodes are not ready: {waiting}" if waiting else ""
 
 

@@ -57,6 +57,7 @@ async def fleet_of(*names: str, state: StateFolder | None = None, **changes: t.A
         yield fleet
     finally:
         await fleet.stop()
+        assert not fleet.failure
 
 
 class Cluster:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from ansible_collections.homelab.talos.plugins.module_utils._argocd_install impo
 from rehearsal import networks
 from rehearsal.calls import read_calls
 from rehearsal.cli import main
-from rehearsal.control import ask
+from rehearsal.configuration import VANILLA_SCHEMATICS
+from rehearsal.control import ask, short_path
 from rehearsal.errors import RehearsalError
 from rehearsal.inventory import made_up_mac, parse_size
 from rehearsal.state import StateFolder
@@ -98,6 +100,97 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
     assert run(Client(carl["address"], cluster.context()).config()) == data
     assert rehearsal("down", "--wipe") == 0
     assert not rehearsal.state.path.exists()
+
+
+CHANGES: dict[str, tuple[str, list[str], str]] = {
+    "a new node": (INVENTORY.replace("bert: {}", "bert: {}, dora: {node_address: 192.0.2.7}"), [], "inventory's hosts"),
+    "another MAC": (INVENTORY.replace("00:00:01", "00:00:02"), [], "the inventory's hosts"),
+    "an admin host": (INVENTORY.replace("hosts: {vm:", "hosts: {nas: {}, vm:"), [], "the inventory's hosts"),
+    "a version": (INVENTORY, ["--talos-version", "1.14.2"], "--talos-version"),
+    "a boot time": (INVENTORY, ["--boot-time", "0"], "--boot-time"),
+    "a network": (INVENTORY, ["--network", "127.9.0.0/24"], "--network"),
+    "GitOps": (INVENTORY, ["--gitops"], "--gitops"),
+    "two options": (INVENTORY, ["--gitops", "--pod-time", "9"], "--pod-time, --gitops"),
+}
+
+
+def test_what_runs_is_what_is_asked_for(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsal.up("--pod-time", "0.1") == 0
+    overlay = (rehearsal.state.inventory / "hosts.yml").read_text()
+    for text, arguments, words in CHANGES.values():
+        rehearsal.inventory.write_text(text)
+        capsys.readouterr()
+        assert rehearsal.up(*arguments) == 1
+        said = one_line(capsys)
+        assert words in said
+        assert said.endswith("; 'rehearsal down' first\n")
+    rehearsal.inventory.write_text(INVENTORY)
+    (rehearsal.inventory.parent / "host_vars").mkdir()
+    assert rehearsal.up() == 1
+    (rehearsal.inventory.parent / "host_vars").rmdir()
+    beside = rehearsal.inventory.with_name("others.yml")
+    beside.write_text(INVENTORY)
+    assert rehearsal("up", "-i", str(beside)) == 1
+    assert "the inventory's path" in capsys.readouterr().err
+    assert rehearsal("up", "-i", str(rehearsal.inventory)) == 0
+    assert (rehearsal.state.inventory / "hosts.yml").read_text() == overlay
+
+
+def test_a_card_has_the_image_of_the_inventory(rehearsal: Rehearsal) -> None:
+    def running() -> dict[str, str]:
+        assert rehearsal.up() == 0
+        kind = ("runtime", "ExtensionStatuses.runtime.talos.dev", "0")
+        specs = {name: run(Client(node["address"]).spec(*kind)) for name, node in rehearsal.nodes().items()}
+        assert rehearsal("down") == 0
+        return {name: spec["metadata"]["version"] for name, spec in specs.items()}
+
+    extended = "{customization: {systemExtensions: {officialExtensions: [siderolabs/iscsi-tools]}}}"
+    rehearsal.inventory.write_text(
+        INVENTORY.replace("rpi_5,", f"rpi_5, node_schematic: {extended},").replace(
+            "bert: {}", f"bert: {{node_schematic: {'ab' * 32}}}"
+        )
+    )
+    first = running()
+    assert first["bert"] == "ab" * 32
+    assert first["carl"] == VANILLA_SCHEMATICS["generic"]
+    rehearsal.inventory.write_text(INVENTORY)
+    assert running() == {
+        "anna": VANILLA_SCHEMATICS["rpi_5"],
+        "bert": VANILLA_SCHEMATICS["generic"],
+        "carl": VANILLA_SCHEMATICS["generic"],
+    }
+    assert first["anna"] not in VANILLA_SCHEMATICS.values()
+
+
+def test_no_two_nodes_get_one_address(rehearsal: Rehearsal) -> None:
+    def up(*names: str) -> list[str]:
+        hosts = "".join(f"{name}: {{}}, " for name in names)
+        rehearsal.inventory.write_text(f"talos: {{children: {{controlplanes: {{hosts: {{{hosts}}}}}}}}}")
+        assert rehearsal.up() == 0
+        addresses = [node["address"] for node in rehearsal.nodes().values()]
+        assert rehearsal("down") == 0
+        return addresses
+
+    assert up("a", "b") == [f"{network()}.11", f"{network()}.12"]
+    assert up("c", "b") == [f"{network()}.11", f"{network()}.12"]
+    assert up("a", "b", "c") == [f"{network()}.13", f"{network()}.12", f"{network()}.11"]
+
+
+def test_a_daemon_that_starts_too_slowly_is_not_left_behind(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Kept(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr("rehearsal.lifecycle.START_SECONDS", 0.0)
+    monkeypatch.setattr("rehearsal.lifecycle.subprocess.Popen", Kept)
+    assert rehearsal.up() == 1
+    assert "the nodes don't come up" in one_line(capsys)
+    assert started[-1].returncode == -signal.SIGKILL
 
 
 def test_overlay(rehearsal: Rehearsal) -> None:
@@ -190,6 +283,28 @@ def test_errors_are_one_line(rehearsal: Rehearsal, capsys: pytest.CaptureFixture
     for arguments, words in ERRORS.values():
         assert rehearsal(*arguments) == 1
         assert words in one_line(capsys)
+
+
+def test_no_answer_is_no_success(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    rehearsal.state.make()
+    with socket.socket(socket.AF_UNIX) as server, short_path(rehearsal.state) as path:
+        server.bind(path)
+        server.listen()
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            connection.recv(1 << 16)
+            connection.close()
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(hang_up)
+            assert rehearsal("power", "anna", "off") == 1
+    assert "does not answer" in one_line(capsys)
+    rehearsal.state.socket.unlink()
+    assert rehearsal.up() == 0
+    with pytest.raises(RehearsalError, match=r"the rehearsal failed; see daemon\.log"):
+        ask(rehearsal.state, "power")  # of no node: a mistake of ours
+    assert "KeyError: 'node'" in rehearsal.state.log.read_text()
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import typing as t
 
@@ -13,7 +14,10 @@ from grpclib.const import Status
 
 from rehearsal.configuration import MachineConfiguration
 from rehearsal.differences import difference, reboot_reason
+from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
+from rehearsal.messages import new
+from rehearsal.node import Node
 from rehearsal.standin.durations import written
 from rehearsal.versions import TalosVersion
 from rehearsal.yaml_text import as_scalar
@@ -206,6 +210,72 @@ def test_changes_take_effect() -> None:
         admin.context.check_hostname = True
         answer = await admin.machine("Version")  # by its address; a new certificate all the same
         assert answer.version.tag
+
+    on_a_control_plane(test)
+
+
+def test_the_image_stays_whatever_the_configuration_names() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        install = {"disk": "/dev/mmcblk0", "image": f"factory.talos.dev/metal-installer/{'ab' * 32}:v1.14.2"}
+        await admin.apply(cluster.config("cp", "controlplane", install=install))
+        extension = await admin.spec("runtime", "ExtensionStatuses.runtime.talos.dev", "0")
+        assert extension["metadata"]["version"] == "cd" * 32
+
+    on_a_control_plane(test, schematic="cd" * 32)
+
+
+def count_boots(node: Node) -> list[str]:
+    """Grows with each boot."""
+    boots: list[str] = []
+    boot = node.boot
+
+    def counted() -> None:
+        boots.append(node.sequence)
+        boot()
+
+    vars(node)["boot"] = counted
+    return boots
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "won"),
+    [("reboot", "reboot", "second"), ("reset", "reboot", "second"), ("reboot", "reset", "first")],
+)
+def test_one_sequence_at_a_time(first: str, second: str, won: str) -> None:
+    """A reboot takes over another one and a reset; a reset takes over neither, and its caller is not told."""
+
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        node = fleet.nodes["cp"]
+        boots, done = count_boots(node), list[str]()
+        node.start_sequence(first, "first", lambda: done.append("first"))
+        node.start_sequence(second, "second", lambda: done.append("second"))
+        locked = [event.sequence for event in map(_sequence, node.events.events) if event.error.message]
+        assert locked == ([second] if won == "first" else [])
+        await until(lambda: boots)
+        await asyncio.sleep(0.5)
+        assert (len(boots), done) == (1, [won])
+
+    on_a_control_plane(test)
+
+
+def _sequence(event: t.Any) -> t.Any:
+    message = new("machine.SequenceEvent")
+    if event.data.type_url.endswith("machine.SequenceEvent"):
+        message.ParseFromString(event.data.value)
+    return message
+
+
+def test_power_that_comes_back_ends_a_reboot_that_does_not() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        node = fleet.nodes["cp"]
+        boots = count_boots(node)
+        fleet.add_fault(node, Fault("no-reboot-completes"))
+        node.start_sequence("reboot")
+        await until(lambda: not node.up)
+        node.power_on()
+        fleet.clear_faults([node])
+        await asyncio.sleep(0.5)
+        assert len(boots) == 1
 
     on_a_control_plane(test)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import ssl
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from grpclib.client import Channel, UnaryUnaryMethod
@@ -27,6 +29,7 @@ from rehearsal.fleet import Fleet
 from rehearsal.kubernetes.api import Terms
 from rehearsal.kubernetes.kinds import built_in
 from rehearsal.messages import message_class
+from rehearsal.state import StateFolder
 from rehearsal.unroutable import Unroutable
 from tests.unit.rehearsal.harness import (
     MACHINE_STATUS,
@@ -75,6 +78,42 @@ def test_fault(name: str) -> None:
             node = fleet.nodes["cp"]
             await until(lambda: node.up and fleet.endpoints["cp"]._server is not None)
             assert (await admin.machine("Version")).version.tag == "v1.14.2"
+
+    run(whole())
+
+
+def test_a_fault_that_was_used_up_stays_so(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.make()
+
+    async def whole() -> None:
+        async with fleet_of("pi", state=state) as fleet:
+            client = Client(fleet.nodes["pi"])
+            for name in ("permission-denied", "certificate-required-broken-pipe"):
+                fleet.add_fault(fleet.nodes["pi"], Fault.from_words(name, {"times": "1"}))
+            with pytest.raises(BROKEN):
+                await client.machine("Version")
+            assert (await refusal(client.machine("Version")))[0] is Status.PERMISSION_DENIED
+        async with fleet_of("pi", state=state) as fleet:
+            assert fleet.nodes["pi"].faults.all == []
+            await client.machine("Version")
+
+    run(whole())
+
+
+def test_nobody_without_a_certificate_gets_in_beside_a_broken_connection() -> None:
+    async def whole() -> None:
+        async with fleet_of("cp") as fleet:
+            await configured(fleet, Cluster(), ready=False)
+            put(fleet, "certificate-required-broken-pipe", times="1")
+            address, taken = fleet.nodes["cp"].address, fleet.endpoints["cp"]._connections
+            plain = [await asyncio.open_connection(address, 50000) for _ in range(2)]
+            await until(lambda: len(taken) == 2)
+            for _, writer in plain:
+                with contextlib.suppress(OSError):
+                    await writer.start_tls(insecure())
+            await until(lambda: not taken, 10)
+            assert not fleet.nodes["cp"].faults
 
     run(whole())
 

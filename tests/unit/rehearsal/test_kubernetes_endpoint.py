@@ -261,3 +261,100 @@ def test_controllers_outlive_a_namespace_that_goes() -> None:
                     await asyncio.sleep(0.05)
 
     run(scenario())
+
+
+def conditions(fleet: Fleet) -> dict[str, str]:
+    """What each Node object says of Ready."""
+    found = fleet.kubernetes.of(fleet.nodes["cp"])
+    assert found is not None
+    return {
+        node["metadata"]["name"]: next(each["status"] for each in node["status"]["conditions"])
+        for node in found.store.all(("", "nodes"))
+        if node.get("status", {}).get("conditions")
+    }
+
+
+def test_nodes_are_named_as_talos_makes_it_of_the_hostname() -> None:
+    async def scenario() -> None:
+        async with fleet_of("cp", "Talos_W1", "whole") as fleet:
+            cluster, cp, worker, whole = Cluster(), *fleet.nodes.values()
+            await Client(cp).apply(cluster.config("Talos-CP.example.net", "controlplane"))
+            await Client(worker).apply(cluster.config("Talos_W1"))
+            await Client(whole).apply(cluster.config("w2.example.net", kubelet={"registerWithFQDN": True}))
+            await until(lambda: all(node.services_up and not node._tasks for node in fleet.nodes.values()))
+            client = Client(cp, cluster.context())
+            await client.machine("Bootstrap")
+            await until(
+                lambda: conditions(fleet) == dict.fromkeys(("talos-cp", "talos-w1", "w2.example.net"), "True"), 8
+            )
+            status = await client.spec("network", "HostnameStatuses.net.talos.dev", "hostname")
+            assert status == {"hostname": "Talos-CP", "domainname": "example.net"}
+            assert (await client.spec("k8s", "Nodenames.kubernetes.talos.dev", "nodename"))["nodename"] == "talos-cp"
+            pods = [pod.metadata.id for pod in await client.list("k8s", "StaticPodStatuses.kubernetes.talos.dev")]
+            assert pods[0] == "kube-system/kube-apiserver-talos-cp"
+            member = await client.spec("cluster", "Members.cluster.talos.dev", "talos-cp")
+            assert member["hostname"] == "Talos-CP.example.net"
+            pem = await asyncio.to_thread(ssl.get_server_certificate, (cp.address, 50000))
+            names = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(
+                x509.SubjectAlternativeName
+            )
+            assert names.value.get_values_for_type(x509.DNSName) == ["Talos-CP", "Talos-CP.example.net"]
+
+    run(scenario())
+
+
+def test_a_node_that_is_gone_is_not_ready() -> None:
+    """Renamed, wiped, and back with its first name."""
+
+    async def scenario() -> None:
+        async with cluster_of("cp", "w") as (fleet, cluster):
+            worker = fleet.nodes["w"]
+            await until(lambda: conditions(fleet) == {"cp": "True", "w": "True"})
+            await Client(worker, cluster.context()).apply(cluster.config("renamed"))
+            await until(lambda: conditions(fleet) == {"cp": "True", "w": "Unknown", "renamed": "True"})
+            worker.start_sequence("reset", then=worker.forget_configuration)
+            await until(lambda: conditions(fleet) == {"cp": "True", "w": "Unknown", "renamed": "Unknown"})
+            await until(lambda: fleet.endpoints["w"]._server is not None and not worker.configured)
+            await Client(worker).apply(cluster.config("renamed"))
+            await until(lambda: conditions(fleet) == {"cp": "True", "w": "Unknown", "renamed": "True"})
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["half-open", "frozen", "no-route", "power off"])
+def test_a_silent_node_ends_no_connection(how: str) -> None:
+    async def scenario() -> None:
+        async with cluster_of("cp", "w") as (fleet, cluster):
+            node = fleet.nodes["cp"]
+            context = admin(node, cluster).context
+            reader, writer = await asyncio.open_connection(node.address, 6443, ssl=context)
+            writer.write(b"GET /api/v1/namespaces?watch=true HTTP/1.1\r\nHost: cp\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+
+            async def read_to_the_end() -> None:
+                while await reader.read(1 << 16):
+                    pass
+
+            if how == "power off":
+                node.power_off()
+            else:
+                fleet.add_fault(node, Fault(how))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read_to_the_end(), 0.5)
+            assert not fleet.kubernetes.url(node)
+            if how == "frozen":
+                again, asking = await asyncio.open_connection(node.address, 6443, ssl=context)
+                asking.write(b"GET /version HTTP/1.1\r\nHost: cp\r\n\r\n")
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(again.read(1), 0.5)
+            if how == "power off":
+                node.power_on()
+            else:
+                fleet.clear_faults([node])
+            writer.write(b"\r\n")
+            with pytest.raises(ConnectionResetError):
+                await read_to_the_end()
+            await until(lambda: fleet.kubernetes.url(node))
+            assert (await admin(node, cluster)("GET", "/version"))[0] == 200
+
+    run(scenario())

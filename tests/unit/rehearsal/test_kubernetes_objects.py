@@ -150,6 +150,19 @@ def test_a_namespace_takes_its_objects_along(api: Api) -> None:
     assert api.select(NAMESPACES, "") == []
 
 
+def test_an_object_goes_once_with_its_owner_and_its_namespace(api: Api) -> None:
+    owner = api.create(CONFIG_MAPS, "attic", words(a="1"), TERMS)
+    for name in ("above", "zinc"):
+        metadata = owner["metadata"]
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"]}
+        child = {"metadata": {"name": name, "ownerReferences": [reference]}}
+        owner = api.create(CONFIG_MAPS, "attic", child, TERMS)
+    api.delete(NAMESPACES, "", "attic", {}, TERMS)
+    api.finish_namespaces()
+    assert api.select(NAMESPACES, "") == []
+    assert api.store.all(CONFIG_MAPS.key) == []
+
+
 def test_owned_objects_go_with_their_owner(api: Api) -> None:
     for orphans, left in ((False, []), (True, ["child"])):
         owner = api.create(CONFIG_MAPS, "attic", words(a="1"), TERMS)

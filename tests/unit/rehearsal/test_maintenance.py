@@ -22,7 +22,7 @@ from grpclib.const import Status
 from rehearsal.endpoint import Endpoint
 from rehearsal.fleet import Fleet
 from rehearsal.messages import message_class, new
-from tests.unit.rehearsal.harness import Client, Cluster, fleet_of, insecure, refusal, run, swapped, until
+from tests.unit.rehearsal.harness import Client, Cluster, configured, fleet_of, insecure, refusal, run, swapped, until
 
 CONFIGS = ("config", "MachineConfigs.config.talos.dev")
 
@@ -63,6 +63,22 @@ def test_forwards_nothing() -> None:
             assert await asked == (Status.PERMISSION_DENIED, "no request forwarding")
             own = await client.machine("Version", metadata={"node": fleet.nodes["pi"].address})
             assert own.version.tag == "v1.14.2"
+
+    run(test())
+
+
+def test_a_worker_forwards_nothing() -> None:
+    async def test() -> None:
+        async with fleet_of("cp", "worker") as fleet:
+            cluster, cp, worker = Cluster(), fleet.nodes["cp"], fleet.nodes["worker"]
+            await configured(fleet, cluster, ready=False)
+            client = Client(worker, cluster.context())
+            for metadata in ({"node": cp.address}, {"nodes": cp.address}, [("nodes", cp.address), ("nodes", "worker")]):
+                asked = refusal(client.machine("Version", metadata=metadata))
+                assert await asked == (Status.PERMISSION_DENIED, "no request forwarding")
+            assert not (await client.machine("Version", metadata={"nodes": worker.address})).metadata.hostname
+            there = await Client(cp, cluster.context()).machine("Version", metadata={"nodes": worker.address})
+            assert there.metadata.hostname == worker.address
 
     run(test())
 
@@ -126,6 +142,45 @@ def test_a_worker_has_no_api_until_a_control_plane_can_sign() -> None:
             assert (await admin.machine("Version")).features.rbac
 
     run(test())
+
+
+NO_PEM = {"crt": base64.b64encode(b"no PEM").decode(), "key": base64.b64encode(b"\xff\xfe").decode()}
+
+
+@pytest.mark.parametrize("change", [{"ca": NO_PEM}, {"certSANs": ["h\u00fctte.example.net"]}], ids=["ca", "certSANs"])
+def test_what_no_certificate_can_be_made_of(change: dict[str, t.Any]) -> None:
+    """Talos takes it; then its API has no certificate, and the other nodes go on."""
+
+    async def test() -> None:
+        async with fleet_of("cp", "worker", "odd") as fleet:
+            cluster, odd = Cluster(), fleet.nodes["odd"]
+            await Client(odd).apply(cluster.config("odd", "controlplane", **change))
+            await until(lambda: odd.configured and fleet.endpoints["odd"]._server is None)
+            await Client(fleet.nodes["worker"]).apply(cluster.config("worker"))
+            await Client(fleet.nodes["cp"]).apply(cluster.config("cp", "controlplane"))
+            await until(lambda: not fleet.nodes["worker"]._tasks and fleet.endpoints["worker"]._server is not None)
+            assert fleet.endpoints["odd"]._server is None
+
+    run(test())
+
+
+def test_a_round_that_fails_is_told_once_and_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        async with fleet_of("pi") as fleet:
+            rounds: list[int] = []
+
+            async def fail() -> None:
+                rounds.append(len(rounds))
+                raise LookupError("a mistake of ours")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(fleet.kubernetes, "settle", fail)
+                await until(lambda: len(rounds) > 2)
+            assert "a mistake of ours" in fleet.failure
+            fleet.failure = ""
+
+    run(test())
+    assert capsys.readouterr().err.count("LookupError: a mistake of ours") == 1
 
 
 def test_another_cluster_does_not_sign() -> None:
