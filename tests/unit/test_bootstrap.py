@@ -185,6 +185,24 @@ def test_a_bootstrap_that_never_arrived_is_called_again() -> None:
     with_control_planes(test, *CONTROL_PLANES)
 
 
+def test_a_member_that_is_not_healthy_is_waited_for_and_nothing_is_changed() -> None:
+    async def test(nodes: Simulation) -> None:
+        await nodes.converge("cp1")
+        assert await nodes.bootstrap()
+        designated, *others = nodes.control_planes
+        nodes.fault("cp1", "no-quorum")
+        assert not await ensure_bootstrapped(designated, others, nodes.context, seconds=3, check=True)
+        assert (await nodes.plan("cp1")).etcd_problems == [
+            "cp1: it is a member of etcd that is not healthy (context deadline exceeded); etcdserver: no leader"
+        ]
+        healed = asyncio.get_running_loop().call_later(1, nodes.fleet.clear_faults, list(nodes.fleet.nodes.values()))
+        assert not await nodes.bootstrap()
+        assert healed.when() < asyncio.get_running_loop().time()
+        assert nodes.calls("Bootstrap", "OK") == ["cp1"]
+
+    with_control_planes(test)
+
+
 def test_the_call_is_not_believed_but_the_members() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.fault("cp1", "already-bootstrapped")
