@@ -115,13 +115,20 @@ async def _others_joined(
 ) -> bool:
     """Is another one a member, or was it before its boot? Raises RefusedBootstrap where that cannot be known."""
     by_name = {each.name: each for each in others}
+    ends = time.monotonic() + min(seconds, _ANSWER_SECONDS)
 
     async def ask(name: str) -> bool | StillWaiting:
+        # One that boots or swaps its certificates tells soon; the others may have told enough.
         try:
-            return await etcd.joined(by_name[name], context) or await etcd.has_data(by_name[name], context)
-        except (ConnectionLost, StillWaiting) as missing:
-            # One that boots or swaps its certificates tells soon; the others may have told enough.
-            return missing if isinstance(missing, StillWaiting) else StillWaiting(missing)
+            return await etcd.has_data(by_name[name], context)
+        except StillWaiting as missing:
+            return missing
+        except ConnectionLost as error:
+            return StillWaiting(error)
+        except (Unreachable, Unavailable) as error:
+            if time.monotonic() >= ends:
+                raise
+            return StillWaiting(error)
 
     async def look() -> dict[str, bool | StillWaiting | TalosError]:
         known = await on_each(by_name, ask)

@@ -96,10 +96,20 @@ def test_it_refuses_while_another_control_plane_does_not_tell(fault: str) -> Non
         nodes.fault("cp2", fault)
         await asyncio.sleep(0.05)
         with pytest.raises(RefusedBootstrap, match="cp1: cp2 does not tell whether it has etcd members") as caught:
-            await nodes.bootstrap()
+            await nodes.bootstrap(1)
         assert caught.value.remedy.startswith("Start cp2")
         assert nodes.calls("Bootstrap") == []
         await nodes.clear()
+        assert await nodes.bootstrap()
+
+    with_control_planes(test, *CONTROL_PLANES)
+
+
+def test_another_control_plane_that_only_reboots_is_waited_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.fault("cp2", "refused")
+        await asyncio.sleep(0.05)
+        asyncio.get_running_loop().call_later(1, nodes.fleet.clear_faults, list(nodes.fleet.nodes.values()))
         assert await nodes.bootstrap()
 
     with_control_planes(test, *CONTROL_PLANES)
