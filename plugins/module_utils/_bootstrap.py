@@ -227,7 +227,8 @@ async def _wait_for_member(designated: Endpoint, context: ssl.SSLContext, second
     async def look() -> None:
         try:
             if not await etcd.joined(designated, context):
-                raise StillWaiting("etcd has no members yet")
+                seen = await etcd.view([designated], context)
+                raise StillWaiting("; ".join(seen.absent))
             if not await etcd.members(designated, context):
                 raise StillWaiting("etcd lists no members")
         except (Unreachable, ConnectionLost, Unavailable, NotYet, ServerError) as error:
