@@ -56,6 +56,8 @@ def etcd(node: Node) -> ServiceState:
     """Its health is what decides whether Talos shows the member as a resource."""
     members = node.fleet.etcd
     member = members.member(node)
+    if node.etcd_stopped:
+        return ServiceState("etcd", "Finished", False, True, "Service finished successfully")
     if member is None or not members.runs_on(node):
         return _preparing("etcd")
     if not member.voter:

@@ -154,10 +154,10 @@ def _wipe(node: Node, labels: set[str], request: object) -> None:
         return
     if not labels or "STATE" in labels:
         node.forget_configuration()
-    if not labels or "EPHEMERAL" in labels:
+    if getattr(request, "graceful", False):
         node.forget_etcd()
-    elif getattr(request, "graceful", False):
-        node.fleet.remove_member(node.name)
+    elif not labels or "EPHEMERAL" in labels:
+        node.lose_etcd()
     if not labels or not getattr(request, "reboot", False):
         node.halt()
 
