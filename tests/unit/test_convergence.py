@@ -677,6 +677,21 @@ def test_a_control_plane_is_not_changed_while_another_member_is_away() -> None:
     on_three(test)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_change_is_staged_while_another_member_is_away(check: bool) -> None:
+    """A member that is dead for good must not keep a correction from where the next boot finds it."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        nodes.fault("cp2", "refused")
+        terms = dataclasses.replace(TERMS, mode="staged", etcd_seconds=0.5, check=check)
+        outcome = await nodes.converge("cp1", terms)
+        assert (outcome.changed, outcome.warnings) == (True, [])
+        assert nodes.calls("ApplyConfiguration", "OK") == ([] if check else ["cp1"])
+
+    on_three(test)
+
+
 def test_a_control_plane_that_is_away_may_be_changed_itself() -> None:
     """Its own member is not asked for, by its host name, its address or its ID."""
 
