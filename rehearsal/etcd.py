@@ -59,7 +59,10 @@ class Etcd:
         return [asdict(cluster) for cluster in self.clusters]
 
     def cluster_of(self, node: Node) -> EtcdCluster | None:
-        """The cluster that this node is a member of."""
+        """The cluster that this node is a member of, by what is on its disk."""
+        # Without it, it is still listed where it was, until it joins again.
+        if not node.record.etcd_data:
+            return None
         return next((cluster for cluster in self.clusters if cluster.member_of(node)), None)
 
     def member(self, node: Node) -> Member | None:
@@ -69,10 +72,7 @@ class Etcd:
     def runs_on(self, node: Node) -> bool:
         """Does etcd answer on this node at all?"""
         member = self.member(node)
-        # A node whose card was written anew is still listed, until it joins again.
-        if member is None or not node.record.etcd_data:
-            return False
-        return node.services_up and time.time() >= member.running_at
+        return member is not None and node.services_up and time.time() >= member.running_at
 
     def has_data(self, node: Node) -> bool:
         """Is the data directory filled? Right after a bootstrap etcd does not run yet, and it still is empty."""
@@ -80,11 +80,12 @@ class Etcd:
         return node.record.etcd_data and (member is None or time.time() >= member.running_at)
 
     def bootstrap(self, node: Node) -> None:
-        """The first member of a new cluster."""
+        """The first member of a new cluster; the one that the node was before its data went is taken out."""
+        self.remove(node.name)
         cluster = EtcdCluster(secrets.token_hex(8), node.identity)
         cluster.members.append(self._new_member(node, voter=True))
         self.clusters.append(cluster)
-        node.record.etcd_data = True
+        node.record.etcd_data, node.etcd_stopped = True, False
 
     def _new_member(self, node: Node, voter: bool) -> Member:
         start = time.time() + self.boot_time
@@ -97,6 +98,13 @@ class Etcd:
         for cluster in self.clusters:
             cluster.members = [member for member in cluster.members if member.node != node_name]
         self.clusters = [cluster for cluster in self.clusters if cluster.members]
+
+    def drop_lost(self, nodes: t.Mapping[str, Node]) -> None:
+        """A cluster is gone where no member's node has its data any more."""
+        with_data = {name for name, node in nodes.items() if node.record.etcd_data}
+        self.clusters = [
+            cluster for cluster in self.clusters if any(member.node in with_data for member in cluster.members)
+        ]
 
     def settle(self, nodes: t.Mapping[str, Node]) -> bool:
         """Let control planes join, learners become voters, leaders be elected; True where something changed."""
@@ -149,7 +157,7 @@ class Etcd:
     def _may_join(self, node: Node, cluster: EtcdCluster) -> bool:
         if not node.is_control_plane or node.identity != cluster.identity or node.record.etcd_data:
             return False
-        return node.services_up and node.reachable_for_peers
+        return node.services_up and node.reachable_for_peers and not node.etcd_stopped
 
     def has_quorum(self, node: Node) -> bool:
         """Does the node's etcd have a leader, as the node sees it?"""

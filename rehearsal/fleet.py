@@ -189,6 +189,10 @@ class Fleet:
         self.etcd.remove(name)
         self._save_etcd()
 
+    def drop_lost_etcd(self) -> None:
+        self.etcd.drop_lost(self.nodes)
+        self._save_etcd()
+
     def new_actor(self) -> str:
         return str(uuid.uuid4())
 

@@ -75,6 +75,7 @@ class Node:
         self.booted_at = 0.0
         self.applied_at = 0.0
         self.rebooting_for_apply = False
+        self.etcd_stopped = False
         self.impostor: Node | None = None
         self._certificate: pki.Issued | None = None
         self._rollback: asyncio.TimerHandle | None = None
@@ -333,7 +334,7 @@ class Node:
         self._certificate = None
         self.observed.clear()
         self.events = EventHistory()
-        self.sequence, self.up, self.rebooting_for_apply = "", True, False
+        self.sequence, self.up, self.rebooting_for_apply, self.etcd_stopped = "", True, False, False
         self.booted_at = time.time()
         self.save()
         self.fleet.refresh(self)
@@ -377,8 +378,14 @@ class Node:
         record.active_created = record.stored_created = 0.0
 
     def forget_etcd(self) -> None:
+        """Its member leaves, and the data go."""
         self.record.etcd_data = False
         self.fleet.remove_member(self.name)
+
+    def lose_etcd(self) -> None:
+        """The data go, and nobody is told: the member stays listed."""
+        self.record.etcd_data = False
+        self.fleet.drop_lost_etcd()
 
     def _later(self, work: t.Coroutine[t.Any, t.Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -13,6 +13,8 @@ if t.TYPE_CHECKING:
     from rehearsal.node import Node
 
 ALWAYS = ("apid", "containerd", "machined", "udevd")
+# The event says it before the reason, the health itself does not.
+CHECK_FAILED = "Health check failed: "
 STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -38,7 +40,7 @@ def services(node: Node) -> list[ServiceState]:
         states.append(_healthy("cri"))
         states.append(_healthy("kubelet") if node.services_up else _preparing("kubelet"))
     if node.is_control_plane:
-        states += [_healthy("trustd"), _etcd(node)]
+        states += [_healthy("trustd"), etcd(node)]
     return sorted(states, key=lambda state: state.id)
 
 
@@ -50,16 +52,19 @@ def _preparing(name: str) -> ServiceState:
     return ServiceState(name, "Preparing", False, True, "Running pre state")
 
 
-def _etcd(node: Node) -> ServiceState:
-    etcd = node.fleet.etcd
-    member = etcd.member(node)
-    if member is None or not etcd.runs_on(node):
+def etcd(node: Node) -> ServiceState:
+    """Its health is what decides whether Talos shows the member as a resource."""
+    members = node.fleet.etcd
+    member = members.member(node)
+    if node.etcd_stopped:
+        return ServiceState("etcd", "Finished", False, True, "Service finished successfully")
+    if member is None or not members.runs_on(node):
         return _preparing("etcd")
     if not member.voter:
         problem = "etcdserver: rpc not supported for learner"
-        return ServiceState("etcd", "Running", False, False, f"Health check failed: {problem}")
-    if not etcd.has_quorum(node):
-        return ServiceState("etcd", "Running", False, False, "Health check failed: context deadline exceeded")
+        return ServiceState("etcd", "Running", False, False, f"{CHECK_FAILED}{problem}")
+    if not members.has_quorum(node):
+        return ServiceState("etcd", "Running", False, False, f"{CHECK_FAILED}context deadline exceeded")
     return _healthy("etcd")
 
 

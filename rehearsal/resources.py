@@ -360,7 +360,7 @@ def _member(node: Node) -> Content:
 
 def _etcd_members(node: Node) -> t.Iterator[Content]:
     member = node.fleet.etcd.member(node)
-    if member is not None and node.fleet.etcd.runs_on(node):
+    if member is not None and readiness.etcd(node).healthy:
         yield Content("local", "etcd.MemberController", {"memberID": member.hexadecimal})
 
 

@@ -46,7 +46,7 @@ async def ensure_bootstrapped(
     seconds: float,
     check: bool = False,
 ) -> bool:
-    """Was a bootstrap needed? Judged by the members before and after, not by the call.
+    """Was a bootstrap needed? Judged by the members before and after, and where etcd had data all the time by those.
 
     ``others`` are the other declared control planes. Raises RefusedBootstrap, WaitedTooLong.
     """
@@ -57,9 +57,8 @@ async def ensure_bootstrapped(
             await _wait_for_member(designated, context, seconds, "it must join the existing cluster")
         return False
     if check:
-        return True
-    await _bootstrap(designated, context, seconds)
-    return True
+        return not await _has_data(designated, context)
+    return await _bootstrap(designated, context, seconds)
 
 
 async def _joined(
@@ -116,13 +115,20 @@ async def _others_joined(
 ) -> bool:
     """Is another one a member, or was it before its boot? Raises RefusedBootstrap where that cannot be known."""
     by_name = {each.name: each for each in others}
+    ends = time.monotonic() + min(seconds, _ANSWER_SECONDS)
 
     async def ask(name: str) -> bool | StillWaiting:
+        # One that boots or swaps its certificates tells soon; the others may have told enough.
         try:
-            return await etcd.joined(by_name[name], context) or await etcd.has_data(by_name[name], context)
-        except (ConnectionLost, StillWaiting) as missing:
-            # One that boots or swaps its certificates tells soon; the others may have told enough.
-            return missing if isinstance(missing, StillWaiting) else StillWaiting(missing)
+            return await etcd.has_data(by_name[name], context)
+        except StillWaiting as missing:
+            return missing
+        except ConnectionLost as error:
+            return StillWaiting(error)
+        except (Unreachable, Unavailable) as error:
+            if time.monotonic() >= ends:
+                raise
+            return StillWaiting(error)
 
     async def look() -> dict[str, bool | StillWaiting | TalosError]:
         known = await on_each(by_name, ask)
@@ -151,12 +157,23 @@ async def _others_joined(
     return False
 
 
-async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: float) -> None:
-    """Until the first member is there; asked again only where the call may never have arrived."""
+async def _has_data(designated: Endpoint, context: ssl.SSLContext) -> bool:
+    """Is it a member that is not healthy? The node itself takes no bootstrap then."""
+    try:
+        return await etcd.has_data(designated, context)
+    except (UnknownAuthority, StillWaiting):
+        return False
+
+
+async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: float) -> bool:
+    """Until the first member is there; asked again only where the call may never have arrived. Is it of our making?"""
     ends = time.monotonic() + seconds
+    taken = False
     while True:
         answer = await _call_bootstrap(designated, context, ends - time.monotonic())
         lost = isinstance(answer, (ConnectionLost, NoAnswer))
+        # Data after a lost call can be what that made.
+        taken = taken or not isinstance(answer, AlreadyExists)
         left = ends - time.monotonic() if lost else seconds
         try:
             await _wait_for_member(
@@ -165,7 +182,7 @@ async def _bootstrap(designated: Endpoint, context: ssl.SSLContext, seconds: flo
                 min(left, _LOST_SECONDS) if lost else left,
                 "etcd must have its first member",
             )
-            return
+            return taken
         except WaitedTooLong as error:
             if lost and time.monotonic() < ends:
                 continue
@@ -210,7 +227,8 @@ async def _wait_for_member(designated: Endpoint, context: ssl.SSLContext, second
     async def look() -> None:
         try:
             if not await etcd.joined(designated, context):
-                raise StillWaiting("etcd has no members yet")
+                seen = await etcd.view([designated], context)
+                raise StillWaiting("; ".join(seen.absent))
             if not await etcd.members(designated, context):
                 raise StillWaiting("etcd lists no members")
         except (Unreachable, ConnectionLost, Unavailable, NotYet, ServerError) as error:

@@ -99,7 +99,9 @@ class Convergence:
             return seen
 
     async def _change(self, found: Assessment, config: bytes) -> None:
-        if self._node.machine_type == "controlplane":
+        staged = self._terms.mode == "staged" and found.state != observation.MAINTENANCE
+        # What waits for the next boot disturbs no member.
+        if self._node.machine_type == "controlplane" and not staged:
             await self._spare_etcd(found)
         if found.state == observation.MAINTENANCE:
             await self._change_in_maintenance(config)

@@ -42,6 +42,12 @@ class TalosError(Exception):
         }
 
 
+class NoControlPlane(TalosError):
+    """No control plane is named, where one must be asked."""
+
+    remedy = "Put the cluster's control planes into the inventory's group controlplanes, or name them in control_planes"
+
+
 class Unreachable(TalosError):
     """No connection: refused, no route, unknown name, or nobody answers at the address."""
 

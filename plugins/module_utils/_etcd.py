@@ -10,22 +10,42 @@ import ssl
 import typing as t
 from dataclasses import dataclass
 
-from ._api import Endpoint, EtcdMember, EtcdStatus, connect, on_each
+from ._api import Endpoint, EtcdMember, EtcdStatus, Service, connect, on_each
+from ._api import Node as Connection
 from ._declaration import Node
 from ._errors import NotFound, TalosError, UnknownAuthority
 from ._waiting import StillWaiting, poll
 
-# What Talos itself looks at before it bootstraps.
-_DATA = "/var/lib/etcd/member"
+# Talos looks whether its folder is empty; only List could, and Read tells of one path: the one that etcd makes first.
+_FOLDER = "/var/lib/etcd"
+_DATA = f"{_FOLDER}/member"
 # States of the service in which its disk may not be there yet.
-_BEFORE_DATA = ("Initialized", "Waiting")
+_BEFORE_DATA = ("Initialized", "Starting", "Waiting")
+_BOOTING = "it is booting, and does not tell yet whether it has etcd's data"
+
+
+class UnhealthyMember(TalosError):
+    """etcd has data on the node, and is not healthy there: without quorum, a learner, on its way, or broken."""
+
+    remedy = "Look at talosctl service etcd on this node, and whether most of the control planes are up"
+
+    def __init__(self, node: str, said: str, *, runs: bool) -> None:
+        super().__init__(f"it is a member of etcd that is not healthy ({said})", node=node)
+        self.runs = runs
+
+
+class StillBooting(TalosError):
+    """The disk with etcd's data may not be there yet."""
+
+    remedy = "Wait until the node has booted, and run again"
 
 
 @dataclass(frozen=True)
 class EtcdView:
     """What the control planes that were asked say of etcd, by the name of the node.
 
-    ``joined``: True, False, or the error of a node that did not tell. ``members`` is one member's list.
+    ``joined``: True for a healthy member, False where etcd has no data, UnhealthyMember, or the error of a node that
+    did not tell. ``members`` is one healthy member's list.
     """
 
     joined: dict[str, bool | TalosError]
@@ -37,21 +57,27 @@ class EtcdView:
         return any(each is True for each in self.joined.values())
 
     @property
-    def unknown(self) -> bool:
-        """Is there a control plane that does not tell, and could be a member?"""
+    def possible(self) -> list[str]:
+        """The control planes that are members and not healthy, or do not tell, and could be members."""
         # In maintenance, or of another cluster, it is none of ours.
-        return any(
-            isinstance(each, TalosError) and not isinstance(each, UnknownAuthority) for each in self.joined.values()
-        )
+        return [
+            name
+            for name, each in self.joined.items()
+            if isinstance(each, TalosError) and not isinstance(each, UnknownAuthority)
+        ]
 
     @property
     def absent(self) -> list[str]:
-        """The control planes that are no members, as far as they tell."""
-        return [
-            f"{name}: {each.cause}" if isinstance(each, TalosError) else f"{name} is no member yet"
-            for name, each in self.joined.items()
-            if each is not True
-        ]
+        """The control planes that are no healthy members, as far as they tell."""
+        return [self.why(name) for name, each in self.joined.items() if each is not True]
+
+    def why(self, name: str) -> str:
+        """Why this control plane is no healthy member."""
+        found, status = self.joined[name], self.statuses.get(name)
+        if not isinstance(found, TalosError):
+            return f"{name} is no member yet"
+        errors = status.errors if isinstance(status, EtcdStatus) else ()
+        return f"{name}: {'; '.join([found.cause, *errors])}"
 
     def members_on(self, node: Endpoint | Node, hostname: str) -> list[EtcdMember]:
         """The members that stand for this node, running or not."""
@@ -108,24 +134,57 @@ def is_name_of(member: EtcdMember, hostname: str) -> bool:
 
 
 async def joined(endpoint: Endpoint, context: ssl.SSLContext) -> bool:
-    """Is this control plane a member? Asks for the resource, which never hangs, not for the member list."""
+    """Is this control plane a healthy member? Asks for the resource, which never hangs, not for the member list."""
     async with connect(endpoint, context) as node:
-        try:
-            return bool(await node.get("etcdmembers"))
-        except NotFound:
-            return False
+        return await _joined(node)
+
+
+async def _joined(node: Connection) -> bool:
+    # Talos takes the resource away while etcd is not healthy.
+    try:
+        return bool(await node.get("etcdmembers"))
+    except NotFound:
+        return False
 
 
 async def has_data(endpoint: Endpoint, context: ssl.SSLContext) -> bool:
-    """Does a control plane that is no member hold data of etcd? It becomes one as soon as its boot has come so far.
+    """Does etcd have data on this control plane? Then it is a member, or becomes one when its boot has come so far.
 
     Raises StillWaiting until the node can tell.
     """
     async with connect(endpoint, context) as node:
-        states = {each.id: each.state for each in await node.services()}
-        if states.get("etcd", "Waiting") in _BEFORE_DATA:
-            raise StillWaiting(f"{endpoint.name} is booting, and does not tell yet whether it has etcd's data")
-        return await node.exists(_DATA)
+        found = await _data(node, await _service(node))
+    if found is None:
+        raise StillWaiting(f"{endpoint.name}: {_BOOTING}")
+    return found
+
+
+async def _service(node: Connection) -> Service:
+    services = (each for each in await node.services() if each.id == "etcd")
+    return next(services, Service("etcd", "Initialized", None, ""))
+
+
+async def _data(node: Connection, service: Service) -> bool | None:
+    """None while its disk may not be there yet. The state must be older than the look at the disk."""
+    if service.state == "Running" or await node.exists(_DATA):
+        return True
+    return None if service.state in _BEFORE_DATA else False
+
+
+async def _standing(endpoint: Endpoint, context: ssl.SSLContext) -> bool:
+    """True for a healthy member, False where etcd has no data. Raises UnhealthyMember, StillBooting."""
+    async with connect(endpoint, context) as node:
+        if await _joined(node):
+            return True
+        service = await _service(node)
+        found = await _data(node, service)
+        if found:
+            said = service.message or f"service etcd is {service.state}"
+            raise UnhealthyMember(endpoint.name, said, runs=service.state == "Running")
+        # A new one without the time waits for good with its disk there, and must stay correctable.
+        if found is None and not await node.exists(_FOLDER):
+            raise StillBooting(_BOOTING, node=endpoint.name)
+        return False
 
 
 async def members(endpoint: Endpoint, context: ssl.SSLContext) -> list[EtcdMember]:
@@ -141,9 +200,10 @@ async def status(endpoint: Endpoint, context: ssl.SSLContext) -> EtcdStatus:
 async def view(control_planes: t.Sequence[Endpoint], context: ssl.SSLContext) -> EtcdView:
     """Ask all control planes at once. Before bootstrap nothing is called that would hang."""
     by_name = {each.name: each for each in control_planes}
-    known = await on_each(by_name, lambda name: joined(by_name[name], context))
+    known = await on_each(by_name, lambda name: _standing(by_name[name], context))
     there = [name for name, each in known.items() if each is True]
-    statuses = await on_each(there, lambda name: status(by_name[name], context))
+    unhealthy = [name for name, each in known.items() if isinstance(each, UnhealthyMember) and each.runs]
+    statuses = await on_each([*there, *unhealthy], lambda name: status(by_name[name], context))
     failures: dict[str, TalosError] = {}
     for name in there:
         try:
@@ -191,11 +251,11 @@ async def lacks(
     """What all etcd members but that of ``node`` lack to be healthy, so that it may be changed.
 
     Nothing before bootstrap. A ``new`` one, in maintenance, can take nothing from etcd that it does not know of; any
-    other is not changed while it is unknown whether etcd runs.
+    other is not changed while another one is a member that is not healthy, or does not tell.
     """
     seen = await view(control_planes, context)
     if not seen.bootstrapped:
-        return seen.absent if seen.unknown and not new else []
+        return [] if new else [seen.why(name) for name in seen.possible if name != node.name]
     own = seen.members_on(node, hostname)
     found = seen.problems(each for each in seen.members if each not in own)
     if not seen.members and any(each.name != node.name for each in control_planes):

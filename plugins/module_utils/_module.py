@@ -194,6 +194,11 @@ class TalosModule:
 
     @property
     def control_planes(self) -> list[Endpoint]:
+        """At least one. Raises NoControlPlane."""
+        from ._errors import NoControlPlane
+
+        if not self.params["control_planes"]:
+            raise NoControlPlane("control_planes is empty: by default it is the group controlplanes")
         return endpoints(self.params["control_planes"])
 
     def folder_path(self, *names: str) -> str:

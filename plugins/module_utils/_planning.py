@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def etcd_problems(self) -> list[str]:
-        if self.etcd and not self.etcd.bootstrapped and not self.etcd.unknown:
+        if self.etcd and not self.etcd.bootstrapped and not self.etcd.possible:
             return ["etcd is not bootstrapped"]
         return self.etcd_lacks
 

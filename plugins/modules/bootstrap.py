@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Bootstraps etcd on the designated control plane, the first of O(control_planes), unless it has members already.
   - Refuses while another control plane has members (it waits for the designated one to join them) or does not
-    answer, since a bootstrap beside existing members makes a second cluster.
-  - Success is judged by the members, not by the call.
+    answer for a minute, since a bootstrap beside existing members makes a second cluster.
+  - Success is judged by the members, not by the call. Where etcd has data and is only not healthy yet, it is waited
+    for, and nothing is changed.
 
 author:
   - homelab.talos contributors (@homelab-talos)

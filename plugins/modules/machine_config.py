@@ -15,7 +15,8 @@ description:
     validates it, compares it with what the node holds, and applies it only where it differs.
   - Finds out by itself whether the node is in maintenance (then its MAC address must be the declared one) or
     configured, and waits until it answers with the new config by the cluster's PKI.
-  - Before a control plane is changed, all other etcd members must be healthy.
+  - Before a control plane is changed, all other etcd members must be healthy. A change that is staged disturbs none,
+    and is not kept waiting.
 
 author:
   - homelab.talos contributors (@homelab-talos)

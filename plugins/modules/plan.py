@@ -120,7 +120,7 @@ summary:
   type: list
   elements: str
 bootstrapped:
-  description: Whether etcd has members, as far as control planes were among the nodes.
+  description: Whether etcd has a healthy member, as far as control planes were among the nodes.
   returned: success
   type: bool
 etcd_problems:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import typing as t
 
 from grpclib.const import Status
@@ -83,7 +82,9 @@ async def member_list(call: Call) -> Answers:
 async def status(call: Call) -> Answers:
     cluster, member = await _running(call, "etcd status")
     leads = call.node.fleet.etcd.has_quorum(call.node)
-    index = 8 + int(time.time()) % 1000
+    kubernetes = call.node.fleet.kubernetes.of(call.node)
+    # All members have the same, and it grows with what is kept.
+    index = 8 + (kubernetes.store.version if kubernetes else 0)
     answer = new(
         "machine.EtcdMemberStatus",
         protocol_version=ETCD_VERSION,
@@ -115,7 +116,10 @@ async def take_snapshot(call: Call) -> Answers:
 
 async def leave(call: Call) -> Answers:
     await _leading(call, "etcd leave")
-    call.node.fleet.remove_member(call.node.name)
+    # Talos starts it again only at a boot or a bootstrap.
+    call.node.etcd_stopped = True
+    call.node.forget_etcd()
+    call.node.save()
     yield new("machine.EtcdLeaveClusterResponse", messages=[new("machine.EtcdLeaveCluster")])
 
 

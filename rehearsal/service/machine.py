@@ -59,7 +59,8 @@ def _service_info(node: Node, state: readiness.ServiceState) -> object:
         event = info.events.events.add(msg=text, state=name)
         event.ts.FromMilliseconds(int(began * 1000))
     info.health.unknown, info.health.healthy = state.unknown, state.healthy
-    info.health.last_message = state.message if state.running and not state.healthy else ""
+    problem = state.message if state.running and not state.healthy else ""
+    info.health.last_message = problem.removeprefix(readiness.CHECK_FAILED)
     info.health.last_change.FromMilliseconds(int(began * 1000))
     return info
 
@@ -71,7 +72,7 @@ async def memory(call: Call) -> Answers:
 
 
 async def read(call: Call) -> Answers:
-    if call.request.path == ETCD_DATA and call.node.record.etcd_data:
+    if call.request.path == ETCD_DATA and call.node.fleet.etcd.has_data(call.node):
         refuse(Status.UNKNOWN, "path must be a regular file")
     if call.request.path != BOOT_ID:
         refuse(Status.UNKNOWN, f"stat {call.request.path}: no such file or directory")
@@ -153,10 +154,10 @@ def _wipe(node: Node, labels: set[str], request: object) -> None:
         return
     if not labels or "STATE" in labels:
         node.forget_configuration()
-    if not labels or "EPHEMERAL" in labels:
+    if getattr(request, "graceful", False):
         node.forget_etcd()
-    elif getattr(request, "graceful", False):
-        node.fleet.remove_member(node.name)
+    elif not labels or "EPHEMERAL" in labels:
+        node.lose_etcd()
     if not labels or not getattr(request, "reboot", False):
         node.halt()
 

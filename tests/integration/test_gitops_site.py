@@ -91,6 +91,7 @@ class Site(Rehearsal):
         for folder in ("nodes", "kubernetes"):
             for path in (self.state / folder).glob("*.json"):
                 path.unlink()
+        (self.state / "etcd.json").unlink()
         self.up("--gitops")
 
     def secrets(self) -> dict[str, str]:

@@ -412,6 +412,15 @@ def test_a_talosconfig_is_made_again_when_it_must_be(cluster: Bench) -> None:
     assert Credentials.from_talosconfig(path.read_bytes()).ca == bundle.talos_ca
 
 
+def test_an_empty_control_planes_is_said_with_the_group(cluster: Bench) -> None:
+    empty: Task = {"control_planes": []}
+    kubeconfig = {"homelab.talos.kubeconfig": {**empty, "admin_dir": str(cluster.folder / "elsewhere")}}
+    for result in cluster.tasks({"homelab.talos.bootstrap": empty}, kubeconfig):
+        assert result["failure"]["kind"] == "NoControlPlane"
+        assert "control_planes is empty" in result["msg"]
+        assert "group controlplanes" in result["failure"]["remedy"]
+
+
 @pytest.mark.slow
 def test_a_kubeconfig_is_fetched_when_it_must_be_and_is_never_half_written(cluster: Bench) -> None:
     path = cluster.admin_dir / "kubeconfig"

@@ -96,10 +96,20 @@ def test_it_refuses_while_another_control_plane_does_not_tell(fault: str) -> Non
         nodes.fault("cp2", fault)
         await asyncio.sleep(0.05)
         with pytest.raises(RefusedBootstrap, match="cp1: cp2 does not tell whether it has etcd members") as caught:
-            await nodes.bootstrap()
+            await nodes.bootstrap(1)
         assert caught.value.remedy.startswith("Start cp2")
         assert nodes.calls("Bootstrap") == []
         await nodes.clear()
+        assert await nodes.bootstrap()
+
+    with_control_planes(test, *CONTROL_PLANES)
+
+
+def test_another_control_plane_that_only_reboots_is_waited_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.fault("cp2", "refused")
+        await asyncio.sleep(0.05)
+        asyncio.get_running_loop().call_later(1, nodes.fleet.clear_faults, list(nodes.fleet.nodes.values()))
         assert await nodes.bootstrap()
 
     with_control_planes(test, *CONTROL_PLANES)
@@ -184,10 +194,30 @@ def test_a_bootstrap_that_never_arrived_is_called_again() -> None:
     with_control_planes(test, *CONTROL_PLANES)
 
 
+def test_a_member_that_is_not_healthy_is_waited_for_and_nothing_is_changed() -> None:
+    async def test(nodes: Simulation) -> None:
+        await nodes.converge("cp1")
+        assert await nodes.bootstrap()
+        designated, *others = nodes.control_planes
+        nodes.fault("cp1", "no-quorum")
+        assert not await ensure_bootstrapped(designated, others, nodes.context, seconds=3, check=True)
+        assert (await nodes.plan("cp1")).etcd_problems == [
+            "cp1: it is a member of etcd that is not healthy (context deadline exceeded); etcdserver: no leader"
+        ]
+        with pytest.raises(WaitedTooLong, match=r"not empty.*not healthy \(context.*etcdserver: no leader"):
+            await nodes.bootstrap(0.2)
+        healed = asyncio.get_running_loop().call_later(1, nodes.fleet.clear_faults, list(nodes.fleet.nodes.values()))
+        assert not await nodes.bootstrap()
+        assert healed.when() < asyncio.get_running_loop().time()
+        assert nodes.calls("Bootstrap", "OK") == ["cp1"]
+
+    with_control_planes(test)
+
+
 def test_the_call_is_not_believed_but_the_members() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.fault("cp1", "already-bootstrapped")
-        with pytest.raises(WaitedTooLong, match=r"etcd data directory is not empty.*no members yet") as caught:
+        with pytest.raises(WaitedTooLong, match=r"etcd data directory is not empty.*is no member yet") as caught:
             await nodes.bootstrap(1)
         assert "talosctl reset" in caught.value.remedy
 

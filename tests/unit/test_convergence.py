@@ -15,7 +15,8 @@ import pytest
 from ansible_collections.homelab.talos.plugins.module_utils import _declaration as declaration
 from ansible_collections.homelab.talos.plugins.module_utils import _etcd, _planning
 from ansible_collections.homelab.talos.plugins.module_utils import _observation as observation
-from ansible_collections.homelab.talos.plugins.module_utils._api import connect
+from ansible_collections.homelab.talos.plugins.module_utils._api import Node as Connection
+from ansible_collections.homelab.talos.plugins.module_utils._api import Service, connect
 from ansible_collections.homelab.talos.plugins.module_utils._assessment import (
     AS_DECLARED,
     DIFFERS,
@@ -675,6 +676,21 @@ def test_a_control_plane_is_not_changed_while_another_member_is_away() -> None:
     on_three(test)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_change_is_staged_while_another_member_is_away(check: bool) -> None:
+    """A member that is dead for good must not keep a correction from where the next boot finds it."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        nodes.fault("cp2", "refused")
+        terms = dataclasses.replace(TERMS, mode="staged", etcd_seconds=0.5, check=check)
+        outcome = await nodes.converge("cp1", terms)
+        assert (outcome.changed, outcome.warnings) == (True, [])
+        assert nodes.calls("ApplyConfiguration", "OK") == ([] if check else ["cp1"])
+
+    on_three(test)
+
+
 def test_a_control_plane_that_is_away_may_be_changed_itself() -> None:
     """Its own member is not asked for, by its host name, its address or its ID."""
 
@@ -682,6 +698,89 @@ def test_a_control_plane_that_is_away_may_be_changed_itself() -> None:
         nodes.machine = SYSCTLS
         nodes.fault("cp2", "hang", method="EtcdStatus")
         assert (await nodes.converge("cp2")).changed
+
+    on_three(test)
+
+
+def test_a_control_plane_is_not_changed_while_etcd_has_no_quorum() -> None:
+    """As after a power cut: all answer, and no member is healthy."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        for name in ("cp1", "cp2", "cp3"):
+            nodes.fault(name, "no-quorum")
+        unhealthy = "it is a member of etcd that is not healthy"
+        assert [each.partition(" (")[0] for each in (await nodes.plan()).etcd_problems] == [
+            f"{name}: {unhealthy}" for name in ("cp1", "cp2", "cp3")
+        ]
+        with pytest.raises(WaitedTooLong, match=rf"cp2: {unhealthy} \(.*; cp3: {unhealthy}") as caught:
+            await nodes.converge("cp1", dataclasses.replace(TERMS, etcd_seconds=0.5))
+        assert f"cp1: {unhealthy}" not in str(caught.value)
+        assert nodes.calls("ApplyConfiguration") == []
+        await nodes.clear()
+        await nodes.everything()
+
+    on_three(test)
+
+
+def test_the_only_control_plane_may_be_changed_to_heal_its_etcd() -> None:
+    async def test(nodes: Simulation) -> None:
+        await nodes.bootstrap()
+        nodes.machine = SYSCTLS
+        nodes.fault("cp", "no-quorum")
+        assert (await nodes.converge("cp")).changed
+
+    on_a_node(test)
+
+
+@pytest.mark.parametrize("disk", [True, False])
+def test_new_control_planes_that_wait_for_the_time_can_be_corrected(
+    disk: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are new is seen as soon as their disk is there."""
+    paths: list[str] = []
+
+    async def services(_self: Connection) -> list[Service]:
+        return [Service("etcd", "Waiting", None, "")]
+
+    async def exists(_self: Connection, path: str) -> bool:
+        paths.append(path)
+        return disk and path == "/var/lib/etcd"
+
+    async def test(nodes: Simulation) -> None:
+        for name in nodes.control_plane_names:
+            await nodes.converge(name)
+        # They swap their certificates in this moment, and open connections end.
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(Connection, "services", services)
+        monkeypatch.setattr(Connection, "exists", exists)
+        nodes.machine = SYSCTLS
+        view = await _etcd.view(nodes.control_planes, nodes.context)
+        assert (bool(view.possible), set(paths)) == (not disk, {"/var/lib/etcd", "/var/lib/etcd/member"})
+        missing = await _etcd.lacks(nodes.control_planes[0], "cp1", nodes.control_planes, nodes.context, new=False)
+        booting = "it is booting, and does not tell yet whether it has etcd's data"
+        assert missing == ([] if disk else [f"cp2: {booting}"])
+
+    async def whole() -> None:
+        async with simulation("cp1", "cp2", control_planes=2) as nodes:
+            await test(nodes)
+
+    asyncio.run(whole())
+
+
+def test_a_learner_is_told_as_one() -> None:
+    async def test(nodes: Simulation) -> None:
+        [cluster] = nodes.fleet.etcd.clusters
+        learner = next(member for member in cluster.members if member.node == "cp3")
+        nodes.fleet.etcd.boot_time = 3600
+        learner.voter = False
+        assert (await nodes.plan()).etcd_problems == [
+            "cp3: it is a member of etcd that is not healthy (etcdserver: rpc not supported for learner)",
+            "member cp3 is still a learner",
+        ]
+        nodes.machine = SYSCTLS
+        with pytest.raises(WaitedTooLong, match="member cp3 is still a learner"):
+            await nodes.converge("cp1", dataclasses.replace(TERMS, etcd_seconds=0.5))
 
     on_three(test)
 

@@ -21,7 +21,7 @@ from grpclib.const import Status
 from rehearsal.faults import Fault
 from rehearsal.fleet import Fleet
 from rehearsal.messages import new
-from rehearsal.node import NodeRecord
+from rehearsal.node import Node, NodeRecord
 from rehearsal.state import StateFolder, read_json
 from tests.unit.rehearsal.harness import (
     MACHINE_STATUS,
@@ -188,6 +188,83 @@ async def test_leave_forfeit_remove(fleet: Fleet, cluster: Cluster, admin: Clien
     await admin.machine("EtcdRemoveMemberByID", request)
     await asyncio.sleep(0.3)
     assert [member.hostname for member in (await admin.machine("EtcdMemberList")).members] == ["cp1"]
+
+
+@with_cluster(*THREE, control_planes=THREE)
+async def test_after_a_leave_there_is_no_data_and_a_boot_joins_again(
+    fleet: Fleet, cluster: Cluster, admin: Client
+) -> None:
+    await until(lambda: len(voters(fleet)) == 3)
+    node = fleet.nodes["cp3"]
+    await Client(node, cluster.context()).machine("EtcdLeaveCluster")
+    assert not node.record.etcd_data
+    await asyncio.sleep(0.5)
+    assert sorted(voters(fleet)) == ["cp1", "cp2"]
+    states = {info.id: info.state for info in (await Client(node, cluster.context()).machine("ServiceList")).services}
+    assert states["etcd"] == "Finished"
+    node.power_off()
+    node.power_on()
+    await until(lambda: len(voters(fleet)) == 3)
+
+
+@with_cluster(*THREE, control_planes=THREE)
+async def test_all_members_have_one_index_which_grows_with_what_is_kept(
+    fleet: Fleet, cluster: Cluster, admin: Client
+) -> None:
+    await until(lambda: len(voters(fleet)) == 3)
+    clients = [Client(node, cluster.context()) for node in fleet.nodes.values()]
+    store = fleet.kubernetes.of(fleet.nodes["cp1"])
+    assert store is not None
+    before = store.store.version
+    answers = [(await each.machine("EtcdStatus")).member_status for each in clients]
+    indices = [answer.raft_index for answer in answers]
+    assert before <= min(indices) - 8 <= max(indices) - 8 <= store.store.version
+    assert indices == sorted(indices) == [answer.raft_applied_index for answer in answers]
+
+
+async def _wipe(node: Node, cluster: Cluster, *, graceful: bool) -> None:
+    request = new("machine.ResetRequest", reboot=True, graceful=graceful)
+    for label in ("STATE", "EPHEMERAL"):
+        request.system_partitions_to_wipe.add(label=label, wipe=True)
+    await Client(node, cluster.context()).machine("Reset", request)
+    await until(lambda: node.stage == "maintenance" and node.up)
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+def test_only_a_graceful_reset_takes_the_member_out(graceful: bool) -> None:
+    @with_cluster(*THREE, control_planes=THREE)
+    async def scenario(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        await until(lambda: len(voters(fleet)) == 3)
+        await _wipe(fleet.nodes["cp3"], cluster, graceful=graceful)
+        assert not fleet.nodes["cp3"].record.etcd_data
+        members = (await admin.machine("EtcdMemberList")).members
+        assert [member.hostname for member in members] == list(THREE[:2] if graceful else THREE)
+
+    scenario()
+
+
+@with_cluster("cp1", "cp2", control_planes=("cp1", "cp2"))
+async def test_a_bootstrap_with_a_new_card_makes_a_cluster_of_its_own(
+    fleet: Fleet, cluster: Cluster, admin: Client
+) -> None:
+    await until(lambda: len(voters(fleet)) == 2)
+    [old] = fleet.etcd.clusters
+    node = fleet.nodes["cp1"]
+    node.power_off()
+    node.forget_configuration()
+    node.record.etcd_data = False
+    node.power_on()
+    assert fleet.etcd.clusters == [old]
+    assert fleet.etcd.cluster_of(node) is None
+    await until(lambda: fleet.endpoints["cp1"]._server is not None)
+    await Client(node).apply(cluster.config("cp1", "controlplane"))
+    await swapped(node)
+    await until(lambda: node.services_up)
+    await admin.machine("Bootstrap")
+    made = fleet.etcd.cluster_of(node)
+    assert made is not None
+    assert made is not old
+    assert [[member.node for member in each.members] for each in fleet.etcd.clusters] == [["cp2"], ["cp1"]]
 
 
 @with_cluster("cp")
