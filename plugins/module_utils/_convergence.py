@@ -21,7 +21,7 @@ from ._line import PASSING, Line, away
 from ._observation import Observation, observe
 from ._reboot import reboot
 from ._terms import Terms
-from ._try import Try
+from ._try import Try, require_no_earlier_try
 from ._waiting import WaitedTooLong
 
 _WORKER_REMEDY = (
@@ -167,6 +167,9 @@ class Convergence:
             raise
 
     async def _tell(self, config: bytes) -> None:
+        if self._terms.mode in ("try", "staged", "reboot"):
+            # The others make the config active for good, whatever is tried.
+            await require_no_earlier_try(self._line)
         if self._terms.mode == "try":
             await Try(self._line, config).run()
         elif self._terms.mode == "reboot":

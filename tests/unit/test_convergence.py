@@ -246,6 +246,70 @@ def test_a_try_is_not_kept_once_it_is_over() -> None:
     on_a_node(test)
 
 
+@pytest.mark.parametrize("earlier", ["the same", "another"])
+def test_a_try_goes_back_to_the_stored_config_also_after_an_earlier_try_that_is_still_under_way(earlier: str) -> None:
+    """Of a run that was killed, or of somebody else. Talos goes back to what is active when it is told to try."""
+
+    async def test(nodes: Simulation) -> None:
+        stored, nodes.machine = nodes.config(nodes.declared("cp")), SYSCTLS
+        tried = SYSCTLS if earlier == "the same" else {"nodeLabels": {"colour": "blue"}}
+        config = nodes.pki.config("cp", "controlplane", **tried)
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            await client.apply_configuration(config, mode="try", try_seconds=2)
+        nodes.fault("cp", "refused", after="ApplyConfiguration", delay="1")
+        held = Held(nodes)
+        trying = asyncio.get_running_loop().create_task(nodes.converge("cp", mode("try")))
+        await until(lambda: len(nodes.calls("ApplyConfiguration")) == 2, 20)
+        assert base64.b64decode(nodes.fleet.nodes["cp"].record.rollback_to) == stored
+        await _heal_with_the_rollback(nodes)
+        with pytest.raises(NotTaken, match="it rolled back"):
+            await trying
+        assert (held.active, held.stored) == (False, False)
+
+    on_a_node(test)
+
+
+def test_a_staged_change_does_not_leave_active_what_somebody_tries() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        before = nodes.fleet.nodes["cp"].record.active
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            tried = nodes.pki.config("cp", "controlplane", nodeLabels={"colour": "blue"})
+            await client.apply_configuration(tried, mode="try", try_seconds=2)
+        await nodes.converge("cp", mode("staged"))
+        assert (nodes.fleet.nodes["cp"].record.active, held.stored) == (before, True)
+
+    on_a_node(test)
+
+
+def test_a_change_that_waits_for_its_reboot_is_no_try_to_wait_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        await nodes.converge("cp", mode("staged"))
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            assert not (await client.machine_configs()).tried
+        await nodes.converge("cp", mode("try"))
+        assert (held.active, held.stored) == (True, True)
+
+    on_a_node(test)
+
+
+def test_a_config_that_stays_active_without_being_stored_is_no_try_for_ever() -> None:
+    """Of a try with a longer window, or left active by a dry run: it has borne a whole window, and is tried anew."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        config = nodes.config(nodes.declared("cp"))
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            await client.apply_configuration(config, mode="try", try_seconds=60)
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            await client.apply_configuration(config, mode="auto", dry_run=True)
+        assert (await nodes.converge("cp", mode("try"))).changed
+        assert (held.active, held.stored) == (True, True)
+
+    on_a_node(test)
+
+
 def test_a_try_needs_time_to_prove_anything() -> None:
     with pytest.raises(TryTooShort, match="try_timeout is 1 s") as caught:
         dataclasses.replace(TERMS, mode="try", try_seconds=1)
