@@ -40,20 +40,20 @@ from ansible_collections.homelab.talos.plugins.module_utils._terms import TryToo
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
 from tests import simulated
-from tests.simulated import IMPATIENT, SYSCTLS, TERMS, UDEV, Simulation, simulation
+from tests.simulated import ENVIRONMENT, IMPATIENT, SYSCTLS, TERMS, UDEV, Simulation, simulation
 from tests.unit.rehearsal.harness import Cluster, until
 
 VERSIONS = pytest.mark.parametrize("version", ["1.13.9", "1.14.2"])
 NEVER = dataclasses.replace(TERMS, reboot_allowed=False)
 
 
+def mode(name: str) -> t.Any:
+    return dataclasses.replace(TERMS, mode=name)
+
+
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     simulated.hurry(monkeypatch)
-
-
-def mode(name: str) -> t.Any:
-    return dataclasses.replace(TERMS, mode=name)
 
 
 class Held:
@@ -138,6 +138,77 @@ def test_auto_reboots_where_talos_must(version: str, machine: dict[str, t.Any]) 
         assert not (await nodes.converge("cp")).changed
 
     on_a_node(test, version)
+
+
+BY_A_REBOOT = "apply-config --mode auto (by a reboot)"
+WAITS = "what it stores takes effect after a reboot: v1alpha1 machine.env"
+
+
+@VERSIONS
+def test_auto_tells_what_waits_for_a_reboot_and_check_mode_tells_the_same(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = ENVIRONMENT, Held(nodes)
+        reboots = version == "1.13.9"
+        told = await nodes.converge("cp", dataclasses.replace(TERMS, check=True))
+        assert (held.active, held.stored, held.rebooted) == (False, False, False)
+        done = await nodes.converge("cp")
+        assert (held.active, held.stored, held.rebooted) == (True, True, reboots)
+        assert told.actions == done.actions == ([BY_A_REBOOT] if reboots else ["apply-config --mode auto"])
+        assert told.warnings == done.warnings == ([] if reboots else [f"cp: {WAITS}"])
+        assert (await nodes.converge("cp")).warnings == []
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("name", ["staged", "reboot"])
+def test_what_is_staged_is_not_told_to_wait_for_a_reboot(version: str, name: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = ENVIRONMENT
+        for terms in (dataclasses.replace(TERMS, mode=name, check=True), mode(name)):
+            assert (await nodes.converge("cp", terms)).warnings == []
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("check", [False, True], ids=["run", "check"])
+@pytest.mark.parametrize("words", [{"reboot_allowed": False}, {"mode": "no-reboot"}, {"mode": "try"}], ids=str)
+def test_a_change_without_effect_before_a_reboot_is_refused_where_none_may_be(
+    version: str, words: dict[str, t.Any], check: bool
+) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = ENVIRONMENT, Held(nodes)
+        with pytest.raises(WouldReboot, match=r"need a reboot: v1alpha1 machine\.env") as caught:
+            await nodes.converge("cp", dataclasses.replace(TERMS, check=check, **words))
+        assert "mode: staged" in caught.value.remedy
+        assert (held.active, held.stored, held.rebooted) == (False, False, False)
+
+    on_a_node(test, version)
+
+
+@pytest.mark.parametrize("name", ["auto", "no-reboot", "staged", "try", "reboot"])
+def test_check_mode_fails_where_the_node_would_refuse(name: str) -> None:
+    """As a 1.13 node does with a document of 1.14."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = {"nonsense": True}
+        with pytest.raises(InvalidRequest, match="unknown keys"):
+            await nodes.converge("cp", dataclasses.replace(TERMS, mode=name, check=True))
+
+    on_a_node(test, "1.13.9")
+
+
+def test_check_mode_asks_for_no_dry_run_while_a_change_is_pending() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        await nodes.converge("cp", mode("staged"))
+        nodes.log.entries.clear()
+        [warning] = (await nodes.converge("cp", dataclasses.replace(TERMS, check=True))).warnings
+        assert warning.endswith("cannot be asked while another config waits for one, or is tried: a run may reboot it")
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
 
 
 @VERSIONS
