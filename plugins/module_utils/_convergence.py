@@ -10,14 +10,15 @@ import ssl
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from . import _api as api
 from . import _etcd as etcd
 from . import _observation as observation
 from ._after_reboot import after_reboot
-from ._api import Endpoint, connect
+from ._api import Endpoint
 from ._assessment import AS_DECLARED, PENDING, Assessment, Assessor
 from ._declaration import Node
 from ._delivery import Delivery, Goal
-from ._errors import CertificateRequired, ConnectionLost, InvalidRequest, NoAnswer, TalosError
+from ._errors import CertificateRequired, ConnectionLost, InvalidRequest, TalosError
 from ._line import PASSING, Line, away
 from ._observation import Observation, observe
 from ._reboot import reboot
@@ -138,18 +139,18 @@ class Convergence:
             raise
 
     async def _send_insecurely(self, config: bytes) -> TalosError | None:
-        """The error where the answer was lost, so that only a look can tell."""
+        """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
+
+        async def apply(node: api.Node) -> None:
+            # On the connection that the secrets will use, so that nobody can step in between.
+            observation.require_machine(self._line.endpoint, self._node.mac, await observation.macs(node))
+            await self._delivery.send_on(node, config, "auto")
+
         try:
-            async with connect(self._line.endpoint, None, expected_fingerprint=self._node.fingerprint) as node:
-                # On the connection that the secrets will use, so that nobody can step in between.
-                observation.require_machine(self._line.endpoint, self._node.mac, await observation.macs(node))
-                await node.apply_configuration(config, mode="auto")
+            return await self._line.call(apply, "the node must take a config", insecurely=True)
         except CertificateRequired as error:
             # It was in maintenance a moment ago, so this is no other cluster's node.
             return ConnectionLost(error.cause, node=error.node, command=error.command)
-        except (ConnectionLost, NoAnswer) as error:
-            return error
-        return None
 
     # --- configured
 

@@ -66,15 +66,14 @@ class Delivery:
 
     async def send(self, config: bytes, mode: str) -> TalosError | None:
         """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
+        return await self._line.call(lambda node: self.send_on(node, config, mode), "the node must take a config")
 
-        async def apply(node: api.Node) -> None:
-            self.sent = time.monotonic()
-            answer = await node.apply_configuration(config, mode=mode, try_seconds=self._line.terms.try_seconds)
-            self.rebooting = answer.mode == "reboot"
-            for each in answer.warnings:
-                self._line.warn(each)
-
-        return await self._line.call(apply, "the node must take a config")
+    async def send_on(self, node: api.Node, config: bytes, mode: str) -> None:
+        self.sent = time.monotonic()
+        answer = await node.apply_configuration(config, mode=mode, try_seconds=self._line.terms.try_seconds)
+        self.rebooting = answer.mode == "reboot"
+        for each in answer.warnings:
+            self._line.warn(each)
 
     async def deliver(
         self,

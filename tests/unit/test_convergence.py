@@ -537,6 +537,28 @@ def test_check_mode_sends_nothing_insecurely() -> None:
     in_maintenance(test)
 
 
+def test_a_node_in_maintenance_that_is_busy_with_another_apply_is_waited_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        node = nodes.fleet.nodes["cp"]
+        node.rebooting_for_apply = True
+        converging = asyncio.get_running_loop().create_task(nodes.converge("cp"))
+        await until(lambda: nodes.calls("ApplyConfiguration", "FAILED_PRECONDITION"))
+        node.rebooting_for_apply = False
+        assert (await converging).changed
+        assert nodes.calls("ApplyConfiguration", "OK") == ["cp"]
+
+    in_maintenance(test)
+
+
+def test_the_warnings_of_a_first_apply_are_told() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = {"files": [{"path": "/var/x", "content": "x", "permissions": 0o600, "op": "create"}]}
+        [warning] = (await nodes.converge("cp")).warnings
+        assert warning.startswith("cp: .machine.files is deprecated")
+
+    in_maintenance(test)
+
+
 # --- a node that does not do as it is told
 
 
