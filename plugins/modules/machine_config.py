@@ -80,7 +80,9 @@ options:
     type: int
     default: 30
   timeout:
-    description: Seconds for the node to come back with its new config. A Raspberry Pi boots in one to three minutes.
+    description:
+      - Seconds for the node to take its new config and to come back with it, in all. A try takes its window besides.
+      - A Raspberry Pi boots in one to three minutes.
     type: int
     default: 600
   etcd_timeout:
