@@ -18,4 +18,4 @@ class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
         limit = arguments.get("timeout", 600)
-        return self.call_at_length(arguments, f"converging the node, which has {limit} s to take its config")
+        return self.call_at_length(arguments, f"converging the node (up to {limit} s for each step)")

@@ -123,7 +123,7 @@ class Delivery:
                 return "the node is in maintenance, without the config that it was sent"
             return ANOTHER
 
-        return await self._line.settle(look, "the node must answer with its new config")
+        return await self._line.poll(look, self._line.terms.settle_seconds, "the node must answer with its new config")
 
     def _require_transient(self, error: TalosError | None, gone: float) -> None:
         if isinstance(error, (NotAuthorized, Unavailable)) and gone > self._line.terms.role_seconds:

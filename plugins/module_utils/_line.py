@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 import typing as t
 
 from . import _api as api
@@ -43,20 +42,12 @@ class Line:
         self.terms = terms
         self.actions: list[str] = []
         self.warnings: list[str] = []
-        self._ends = 0.0
 
     def warn(self, what: str) -> None:
         self.warnings.append(f"{self.node.name}: {what}")
 
     async def poll(self, look: t.Callable[[], t.Awaitable[T]], seconds: float, what: str) -> T:
         return await poll(look, seconds=seconds, what=what, node=self.node.name)
-
-    async def settle(self, look: t.Callable[[], t.Awaitable[T]], what: str, *, more: float = 0.0) -> T:
-        """Poll for what is left of the time that a change has in all, from the first of its waits on, and ``more``."""
-        now = time.monotonic()
-        self._ends = self._ends or now + self.terms.settle_seconds
-        left, bound = max(0.0, self._ends - now) + more, self.terms.settle_seconds + more
-        return await poll(look, seconds=left, what=what, node=self.node.name, bound=bound)
 
     async def ask(self, question: t.Callable[[api.Node], t.Awaitable[T]]) -> T:
         """A question may be asked again where the connection broke."""
@@ -88,7 +79,7 @@ class Line:
                 raise StillWaiting(error) from error
             return None
 
-        return await self.settle(look, what)
+        return await self.poll(look, self.terms.settle_seconds, what)
 
 
 def away(seen: Observation) -> StillWaiting:

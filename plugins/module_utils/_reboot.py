@@ -54,4 +54,4 @@ async def _boots(line: Line, before: str, lost: TalosError | None) -> bool:
             return False
         raise StillWaiting(f"it is still in its boot of before, in stage {stage}")
 
-    return await line.settle(look, "the node must come back from its reboot")
+    return await line.poll(look, line.terms.settle_seconds, "the node must come back from its reboot")

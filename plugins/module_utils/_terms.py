@@ -26,7 +26,6 @@ class Terms:
     check: bool = False
     try_seconds: int = 60
     reachable_seconds: float = 30.0
-    # For a change in all, from the moment when it is sent.
     settle_seconds: float = 600.0
     etcd_seconds: float = 300.0
     # A node that answers for so long with another stored config did not take ours.

@@ -45,7 +45,7 @@ async def require_no_earlier_try(line: Line) -> None:
         if now - since < window:
             raise StillWaiting("it is still active, and not stored")
 
-    await line.settle(look, "a config that was tried before must roll back", more=window)
+    await line.poll(look, window + line.terms.settle_seconds, "a config that was tried before must roll back")
 
 
 class Try:
@@ -142,4 +142,6 @@ class Try:
             if same(seen.configs.active, self._config):
                 raise StillWaiting("the tried config is still active")
 
-        await self._line.settle(look, "the try must roll back", more=self._line.terms.try_seconds)
+        await self._line.poll(
+            look, self._line.terms.try_seconds + self._line.terms.settle_seconds, "the try must roll back"
+        )

@@ -37,11 +37,9 @@ async def poll(
     node: str = "",
     first_pause: float = 0.2,
     longest_pause: float = 2.0,
-    bound: float | None = None,
 ) -> T:
     """Look until it does not raise StillWaiting. Raises WaitedTooLong after ``seconds``, and what ``look`` raises.
 
-    ``bound`` is what the error tells, where ``seconds`` are what earlier waits have left of it.
     The last look begins when the time is over, so a short absence that ends within it is never missed.
     """
     started = time.monotonic()
@@ -52,8 +50,7 @@ async def poll(
         except StillWaiting as missing:
             gone = time.monotonic() - started
             if gone >= seconds:
-                bound = seconds if bound is None else bound
-                raise _waited_too_long(missing, f"{what}: not within {bound:.0f} s", node) from None
+                raise _waited_too_long(missing, f"{what}: not within {seconds:.0f} s", node) from None
         await asyncio.sleep(min(pause, seconds - gone))
         pause = min(pause * 1.5, longest_pause)
 

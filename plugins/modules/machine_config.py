@@ -81,7 +81,7 @@ options:
     default: 30
   timeout:
     description:
-      - Seconds for the node to take its new config and to come back with it, in all. A try takes its window besides.
+      - Seconds for each step of a change, such as to take the config, to reboot, and to answer with the config.
       - A Raspberry Pi boots in one to three minutes.
     type: int
     default: 600

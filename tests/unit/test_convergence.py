@@ -34,11 +34,10 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     WrongMachine,
 )
 from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMember
-from ansible_collections.homelab.talos.plugins.module_utils._line import Line
 from ansible_collections.homelab.talos.plugins.module_utils._rendering import sha256
 from ansible_collections.homelab.talos.plugins.module_utils._talosctl import TalosctlError
 from ansible_collections.homelab.talos.plugins.module_utils._terms import TryTooShort
-from ansible_collections.homelab.talos.plugins.module_utils._waiting import StillWaiting, WaitedTooLong
+from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
 from tests import simulated
 from tests.simulated import ENVIRONMENT, IMPATIENT, SYSCTLS, TERMS, UDEV, Simulation, simulation
@@ -637,26 +636,6 @@ def test_it_waits_while_the_node_reboots_for_an_earlier_apply() -> None:
         await asyncio.gather(first, return_exceptions=True)
 
     on_a_node(test, "1.13.9")
-
-
-def test_all_waits_of_a_change_have_one_bound() -> None:
-    """Else each of them would begin anew: a run could take many times as long as it says."""
-
-    async def test(nodes: Simulation) -> None:
-        line = Line(nodes.declared("cp"), nodes.context, dataclasses.replace(TERMS, settle_seconds=2))
-        looks: list[str] = []
-
-        async def look() -> None:
-            looks.append(what)
-            raise StillWaiting("nothing comes of it")
-
-        for what in ("first", "second"):
-            with pytest.raises(WaitedTooLong, match=f"{what}: not within 2 s"):
-                await line.settle(look, what)
-        assert looks.count("first") > 1
-        assert looks.count("second") == 1
-
-    in_maintenance(test)
 
 
 def test_a_worker_without_a_control_plane_says_what_it_waits_for() -> None:
