@@ -85,7 +85,8 @@ class Node:
         self._going_down: asyncio.Task[None] | None = None
         self.record.boot_id = self.record.boot_id or str(uuid.uuid4())
         if record.rollback_to:
-            record.active, record.rollback_to = record.rollback_to, ""
+            # The daemon was killed in a try: as after a power cut.
+            record.active, record.rollback_to = record.stored, ""
 
     # --- configuration
 
@@ -164,8 +165,10 @@ class Node:
 
     def set_stored(self, data: bytes) -> None:
         record, now = self.record, time.time()
-        record.previous = record.stored
-        record.stored = base64.b64encode(data).decode()
+        encoded = base64.b64encode(data).decode()
+        if encoded != record.stored:
+            record.previous = record.stored
+        record.stored = encoded
         record.stored_version += 1
         record.stored_created = record.stored_created or now
         record.stored_updated = now
@@ -189,10 +192,9 @@ class Node:
     # --- try mode
 
     def revert_after(self, seconds: float) -> None:
-        """Go back to today's active configuration, unless another apply comes first."""
-        before = self.record.rollback_to or self.record.active
+        """Go back to the configuration that is active now, tried or not, unless another apply comes first."""
         self.keep_tried()
-        self.record.rollback_to = before
+        self.record.rollback_to = self.record.active
         self._rollback = asyncio.get_running_loop().call_later(seconds, self._revert)
 
     def keep_tried(self) -> None:

@@ -37,6 +37,8 @@ BOOT_TIME = 0.3
 SYSCTLS = {"sysctls": {"vm.max_map_count": "262144"}}
 # Talos 1.13 reboots for it.
 UDEV = {"udev": {"rules": ['SUBSYSTEM=="gpio", GROUP="44"']}}
+# So does it for these; 1.14 takes them at once, and its services use them only after a reboot.
+ENVIRONMENT = {"env": {"HTTPS_PROXY": "http://192.0.2.8:3128"}}
 
 _addresses = networks.addresses()
 

@@ -16,4 +16,4 @@ class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
         limit = arguments.get("timeout", 600)
-        return self.call_at_length(arguments, f"waiting for etcd's first member ({limit} s at most)")
+        return self.call_at_length(arguments, f"waiting for etcd's first member (up to {limit} s for each step)")

@@ -18,4 +18,4 @@ class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
         limit = arguments.get("timeout", 600)
-        return self.call_at_length(arguments, f"waiting for the node to answer with its config ({limit} s at most)")
+        return self.call_at_length(arguments, f"converging the node (up to {limit} s for each step)")

@@ -104,10 +104,20 @@ class MachineStatus:
 
 @dataclass(frozen=True)
 class MachineConfigs:
-    """The bytes that the node was sent. They differ while a change is staged or tried."""
+    """The bytes that the node was sent, and when each came to be (nanoseconds, by the node's clock).
+
+    They differ while a change is staged or tried.
+    """
 
     active: bytes
     stored: bytes
+    active_since: int = 0
+    stored_since: int = 0
+
+    @property
+    def tried(self) -> bool:
+        """The active one came last, and to be active only: of a try, or left active by what ended its rollback."""
+        return self.active != self.stored and self.active_since > self.stored_since
 
 
 @dataclass(frozen=True)
@@ -280,10 +290,17 @@ class Node:
         spec = messages.message_class("talos.resource.definitions.config.MachineConfigSpec")
         resources = await self._list("machineconfig")
         with self._understanding("get machineconfig"):
-            found = {each.metadata.id: spec.FromString(each.spec.proto_spec).yaml_marshalled for each in resources}
+            found = {
+                each.metadata.id: (
+                    spec.FromString(each.spec.proto_spec).yaml_marshalled,
+                    each.metadata.updated.ToNanoseconds(),
+                )
+                for each in resources
+            }
         if "v1alpha1" not in found:
             raise NotFound("the node has no active machine config", **self._where("get machineconfig"))
-        return MachineConfigs(found["v1alpha1"], found.get("persistent", b""))
+        (active, active_since), (stored, stored_since) = found["v1alpha1"], found.get("persistent", (b"", 0))
+        return MachineConfigs(active, stored, active_since, stored_since)
 
     async def services(self) -> list[Service]:
         """``talosctl services``"""

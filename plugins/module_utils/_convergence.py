@@ -10,18 +10,20 @@ import ssl
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from . import _api as api
 from . import _etcd as etcd
 from . import _observation as observation
-from ._api import Endpoint, connect
+from ._after_reboot import after_reboot
+from ._api import Endpoint
 from ._assessment import AS_DECLARED, PENDING, Assessment, Assessor
 from ._declaration import Node
 from ._delivery import Delivery, Goal
-from ._errors import CertificateRequired, ConnectionLost, InvalidRequest, NoAnswer, TalosError
+from ._errors import CertificateRequired, ConnectionLost, InvalidRequest, TalosError
 from ._line import PASSING, Line, away
 from ._observation import Observation, observe
 from ._reboot import reboot
 from ._terms import Terms
-from ._try import Try
+from ._try import Try, require_no_earlier_try
 from ._waiting import WaitedTooLong
 
 _WORKER_REMEDY = (
@@ -34,7 +36,7 @@ _UNKNOWN_REBOOT = "whether these changes need a reboot cannot be asked while ano
 class WouldReboot(TalosError):
     """A change needs a reboot, and reboots are not allowed."""
 
-    remedy = "Allow it (reboot: allowed), or stage it (mode: staged) and reboot when it suits"
+    remedy = "Allow it (mode: auto, reboot: allowed), or stage it (mode: staged) and reboot when it suits"
 
 
 @dataclass
@@ -139,36 +141,72 @@ class Convergence:
             raise
 
     async def _send_insecurely(self, config: bytes) -> TalosError | None:
-        """The error where the answer was lost, so that only a look can tell."""
+        """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
+
+        async def apply(node: api.Node) -> None:
+            # On the connection that the secrets will use, so that nobody can step in between.
+            observation.require_machine(self._line.endpoint, self._node.mac, await observation.macs(node))
+            await self._delivery.send_on(node, config, "auto")
+
         try:
-            async with connect(self._line.endpoint, None, expected_fingerprint=self._node.fingerprint) as node:
-                # On the connection that the secrets will use, so that nobody can step in between.
-                observation.require_machine(self._line.endpoint, self._node.mac, await observation.macs(node))
-                await node.apply_configuration(config, mode="auto")
+            return await self._line.call(apply, "the node must take a config", insecurely=True)
         except CertificateRequired as error:
             # It was in maintenance a moment ago, so this is no other cluster's node.
             return ConnectionLost(error.cause, node=error.node, command=error.command)
-        except (ConnectionLost, NoAnswer) as error:
-            return error
-        return None
 
     # --- configured
 
     async def _change_configured(self, found: Assessment, config: bytes) -> None:
         if self._node.mac:
             observation.require_machine(self._line.endpoint, self._node.mac, await self._line.ask(observation.macs))
-        await self._require_no_reboot(found, config)
+        waiting = after_reboot(_active(found), config)
+        self._require_no_reboot(waiting)
+        rebooting = await self._foretell(found, config)
         if self._terms.check:
-            self._line.actions += self._terms.actions
-            return
+            self._line.actions += self._terms.actions(rebooting=rebooting)
+        else:
+            await self._tell(found, config)
+            rebooting = self._delivery.rebooting
+        if waiting and self._terms.told == "auto" and not rebooting:
+            self._line.warn(f"what it stores takes effect after a reboot: {', '.join(waiting)}")
+
+    def _require_no_reboot(self, waiting: t.Sequence[str]) -> None:
+        """By what is known without asking the node."""
+        if self._terms.mode == "reboot" and not self._terms.reboot_allowed:
+            raise WouldReboot("mode reboot reboots the node", node=self._node.name)
+        if waiting and self._terms.bars_reboot:
+            why = f"to take effect, these changes need a reboot: {', '.join(waiting)}"
+            raise WouldReboot(why, node=self._node.name)
+
+    async def _foretell(self, found: Assessment, config: bytes) -> bool:
+        """Would Talos reboot? Asked before the node is told, where it is not told at all, or should not have to refuse.
+
+        Raises WouldReboot, and InvalidRequest where the node would not take it.
+        """
+        terms = self._terms
+        if not terms.check and (terms.reboot_allowed or not terms.bars_reboot):
+            return False
+        needed = await self._needs_reboot(found, config)
+        if needed and terms.bars_reboot:
+            raise self._would_reboot("these changes need a reboot", found)
+        if needed is None and terms.bars_reboot and not terms.reboot_allowed:
+            raise self._would_reboot(f"{_UNKNOWN_REBOOT}, so that it counts as one", found)
+        if needed is None and terms.told not in ("staged", "reboot"):
+            self._line.warn(f"{_UNKNOWN_REBOOT}: a run may {'fail' if terms.bars_reboot else 'reboot it'}")
+        return bool(needed)
+
+    async def _tell(self, found: Assessment, config: bytes) -> None:
         try:
-            await self._tell(config)
+            await self._apply(config)
         except InvalidRequest:
-            if self._terms.told in ("no-reboot", "try") and await self._needs_reboot(found, config):
+            if self._terms.bars_reboot and await self._needs_reboot(found, config):
                 raise self._would_reboot("these changes need a reboot", found) from None
             raise
 
-    async def _tell(self, config: bytes) -> None:
+    async def _apply(self, config: bytes) -> None:
+        if self._terms.mode in ("try", "staged", "reboot"):
+            # The others make the config active for good, whatever is tried.
+            await require_no_earlier_try(self._line)
         if self._terms.mode == "try":
             await Try(self._line, config).run()
         elif self._terms.mode == "reboot":
@@ -178,28 +216,17 @@ class Convergence:
         else:
             await self._delivery.apply(config, self._terms.told)
 
-    async def _require_no_reboot(self, found: Assessment, config: bytes) -> None:
-        """Ask before the node is told, where it is not told at all (check mode) or should not have to refuse."""
-        terms = self._terms
-        if terms.mode == "reboot" and not terms.reboot_allowed:
-            raise WouldReboot("mode reboot reboots the node", node=self._node.name)
-        if terms.told not in ("no-reboot", "try") or (terms.reboot_allowed and not terms.check):
-            return
-        needed = await self._needs_reboot(found, config)
-        if needed:
-            raise self._would_reboot("these changes need a reboot", found)
-        if needed is None and not terms.reboot_allowed:
-            raise self._would_reboot(f"{_UNKNOWN_REBOOT}, so that it counts as one", found)
-        if needed is None:
-            self._line.warn(f"{_UNKNOWN_REBOOT}: a run may fail")
-
     def _would_reboot(self, why: str, found: Assessment) -> WouldReboot:
         return WouldReboot(f"{why}: {'; '.join(map(str, found.differences))}", node=self._node.name)
 
     async def _needs_reboot(self, found: Assessment, config: bytes) -> bool | None:
-        """None where it cannot be asked: a dry run would cancel a try that is under way."""
+        """Would Talos reboot for it? None where it cannot be asked: a dry run would cancel a try that is under way."""
         configs = found.observation.configs
         if configs is None or configs.stored != configs.active:
             return None
         dry = await self._line.ask(lambda node: node.apply_configuration(config, mode="auto", dry_run=True))
         return dry.mode == "reboot"
+
+
+def _active(found: Assessment) -> bytes:
+    return found.observation.configs.active if found.observation.configs else b""

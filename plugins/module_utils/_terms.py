@@ -46,12 +46,18 @@ class Terms:
         return "no-reboot" if self.mode == "auto" and not self.reboot_allowed else self.mode
 
     @property
-    def actions(self) -> list[str]:
-        """What is done to a configured node that needs it."""
+    def bars_reboot(self) -> bool:
+        """Is a change refused that needs a reboot?"""
+        return self.told in ("no-reboot", "try")
+
+    def actions(self, *, rebooting: bool) -> list[str]:
+        """What is done to a configured node that needs it, where Talos itself reboots for the change or not."""
         if self.mode == "reboot":
             return [action("staged"), "reboot"]
-        return [action(self.told)] + ([action("no-reboot")] if self.mode == "try" else [])
+        if self.mode == "try":
+            return [action("try"), action("no-reboot")]
+        return [action(self.told, rebooting=rebooting and self.told == "auto")]
 
 
-def action(mode: str) -> str:
-    return f"apply-config --mode {mode}"
+def action(mode: str, *, rebooting: bool = False) -> str:
+    return f"apply-config --mode {mode}" + (" (by a reboot)" if rebooting else "")

@@ -21,6 +21,33 @@ from ._waiting import StillWaiting, WaitedTooLong, poll
 _EARLIEST_PROOF, _STEADY, _LATEST_PROOF = 1 / 2, 1 / 3, 4 / 5
 
 
+async def require_no_earlier_try(line: Line) -> None:
+    """Wait until a try of a run that was killed, or of somebody else, has rolled back. Raises WaitedTooLong.
+
+    Talos ends its rollback with the next apply, and a try goes back to what is active then: to the tried config.
+    """
+    window = line.terms.try_seconds + line.terms.settled_seconds
+    tried = b""
+    since = 0.0
+
+    async def look() -> None:
+        nonlocal tried, since
+        seen = await observe(line.endpoint, line.context)
+        if seen.configs is None:
+            tried = b""
+            raise away(seen)
+        if not seen.configs.tried:
+            return
+        now = time.monotonic()
+        if seen.configs.active != tried:
+            tried, since = seen.configs.active, now
+        # What stays for longer was left active for good, and the node has borne it for longer than a try asks for.
+        if now - since < window:
+            raise StillWaiting("it is still active, and not stored")
+
+    await line.poll(look, window + line.terms.settle_seconds, "a config that was tried before must roll back")
+
+
 class Try:
     """One config on one node."""
 

@@ -50,19 +50,25 @@ options:
   mode:
     description:
       - How the config is applied to a configured node.
-      - V(auto) makes it active, by a reboot where Talos needs one.
-      - V(no-reboot) fails where Talos needs a reboot.
+      - V(auto) makes it active. Talos 1.13 reboots where it must; Talos 1.14 never does, and takes all changes at once.
+        A warning names those that its services use only after a reboot.
+      - V(no-reboot) makes it active, and fails where a change needs a reboot to take effect.
       - V(staged) stores it for the next reboot.
       - V(try) applies it, sees that the node answers with it steadily for about half of O(try_timeout), and then
-        applies it for good; else the node rolls back and the task fails.
+        applies it for good; else the node rolls back and the task fails. It fails where V(no-reboot) does. A try of
+        an earlier run that is still under way is waited for.
       - V(reboot) stages it and reboots the node.
     type: str
     choices: [auto, no-reboot, staged, try, reboot]
     default: auto
   reboot:
     description:
-      - V(never) fails with the list of changes that would need a reboot.
-      - Check mode fails alike, and for O(mode=no-reboot) and O(mode=try) too, by a dry run.
+      - V(never) fails with the list of changes that need a reboot to take effect, whether Talos would reboot for them
+        (1.13) or take them and leave them without effect (both). Those are changes of C(cluster.etcd), C(machine.env),
+        C(machine.files), C(machine.systemDiskEncryption), C(machine.features.diskQuotaSupport), of the documents
+        C(EnvironmentConfig) and C(SecurityProfileConfig), of the encryption of volumes, and of kernel modules that
+        were there before.
+      - Check mode fails where the run would, by a dry run of the node, unless another config waits for a reboot there.
     type: str
     choices: [allowed, never]
     default: allowed
@@ -75,7 +81,9 @@ options:
     type: int
     default: 30
   timeout:
-    description: Seconds for the node to come back with its new config. A Raspberry Pi boots in one to three minutes.
+    description:
+      - Seconds for each step of a change, such as to take the config, to reboot, and to answer with the config.
+      - A Raspberry Pi boots in one to three minutes.
     type: int
     default: 600
   etcd_timeout:
@@ -112,7 +120,7 @@ differences:
 actions:
   description:
     - The talosctl commands whose calls were made, or in check mode would be made. A change that is applied by a reboot
-      is staged first.
+      is staged first with O(mode=reboot), and "by a reboot" stands behind it where Talos 1.13 itself reboots.
   returned: when O(state=present)
   type: list
   elements: str

@@ -37,7 +37,7 @@ async def apply_configuration(call: Call) -> Answers:
     configuration, warnings = _checked(node, request.data)
     mode, details, reason = _mode(node, configuration, request.mode)
     if request.dry_run:
-        yield _answer(mode, _dry_run(node, configuration, details), warnings)
+        yield _answer(mode, _dry_run(node, configuration, details), [])  # Talos warns of real applies only
         return
     if mode == TRY:
         seconds = request.try_mode_timeout.ToTimedelta().total_seconds() or TRY_SECONDS

@@ -41,20 +41,20 @@ from ansible_collections.homelab.talos.plugins.module_utils._terms import TryToo
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
 from tests import simulated
-from tests.simulated import IMPATIENT, SYSCTLS, TERMS, UDEV, Simulation, simulation
+from tests.simulated import ENVIRONMENT, IMPATIENT, SYSCTLS, TERMS, UDEV, Simulation, simulation
 from tests.unit.rehearsal.harness import Cluster, until
 
 VERSIONS = pytest.mark.parametrize("version", ["1.13.9", "1.14.2"])
 NEVER = dataclasses.replace(TERMS, reboot_allowed=False)
 
 
+def mode(name: str) -> t.Any:
+    return dataclasses.replace(TERMS, mode=name)
+
+
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     simulated.hurry(monkeypatch)
-
-
-def mode(name: str) -> t.Any:
-    return dataclasses.replace(TERMS, mode=name)
 
 
 class Held:
@@ -139,6 +139,77 @@ def test_auto_reboots_where_talos_must(version: str, machine: dict[str, t.Any]) 
         assert not (await nodes.converge("cp")).changed
 
     on_a_node(test, version)
+
+
+BY_A_REBOOT = "apply-config --mode auto (by a reboot)"
+WAITS = "what it stores takes effect after a reboot: v1alpha1 machine.env"
+
+
+@VERSIONS
+def test_auto_tells_what_waits_for_a_reboot_and_check_mode_tells_the_same(version: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = ENVIRONMENT, Held(nodes)
+        reboots = version == "1.13.9"
+        told = await nodes.converge("cp", dataclasses.replace(TERMS, check=True))
+        assert (held.active, held.stored, held.rebooted) == (False, False, False)
+        done = await nodes.converge("cp")
+        assert (held.active, held.stored, held.rebooted) == (True, True, reboots)
+        assert told.actions == done.actions == ([BY_A_REBOOT] if reboots else ["apply-config --mode auto"])
+        assert told.warnings == done.warnings == ([] if reboots else [f"cp: {WAITS}"])
+        assert (await nodes.converge("cp")).warnings == []
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("name", ["staged", "reboot"])
+def test_what_is_staged_is_not_told_to_wait_for_a_reboot(version: str, name: str) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = ENVIRONMENT
+        for terms in (dataclasses.replace(TERMS, mode=name, check=True), mode(name)):
+            assert (await nodes.converge("cp", terms)).warnings == []
+
+    on_a_node(test, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("check", [False, True], ids=["run", "check"])
+@pytest.mark.parametrize("words", [{"reboot_allowed": False}, {"mode": "no-reboot"}, {"mode": "try"}], ids=str)
+def test_a_change_without_effect_before_a_reboot_is_refused_where_none_may_be(
+    version: str, words: dict[str, t.Any], check: bool
+) -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = ENVIRONMENT, Held(nodes)
+        with pytest.raises(WouldReboot, match=r"need a reboot: v1alpha1 machine\.env") as caught:
+            await nodes.converge("cp", dataclasses.replace(TERMS, check=check, **words))
+        assert "mode: staged" in caught.value.remedy
+        assert (held.active, held.stored, held.rebooted) == (False, False, False)
+
+    on_a_node(test, version)
+
+
+@pytest.mark.parametrize("name", ["auto", "no-reboot", "staged", "try", "reboot"])
+def test_check_mode_fails_where_the_node_would_refuse(name: str) -> None:
+    """As a 1.13 node does with a document of 1.14."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = {"nonsense": True}
+        with pytest.raises(InvalidRequest, match="unknown keys"):
+            await nodes.converge("cp", dataclasses.replace(TERMS, mode=name, check=True))
+
+    on_a_node(test, "1.13.9")
+
+
+def test_check_mode_asks_for_no_dry_run_while_a_change_is_pending() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = SYSCTLS
+        await nodes.converge("cp", mode("staged"))
+        nodes.log.entries.clear()
+        [warning] = (await nodes.converge("cp", dataclasses.replace(TERMS, check=True))).warnings
+        assert warning.endswith("cannot be asked while another config waits for one, or is tried: a run may reboot it")
+        assert nodes.calls("ApplyConfiguration") == []
+
+    on_a_node(test)
 
 
 @VERSIONS
@@ -243,6 +314,70 @@ def test_a_try_is_not_kept_once_it_is_over() -> None:
         assert (held.active, held.stored) == (False, False)
         assert nodes.calls("ApplyConfiguration", "OK") == ["cp"]
         await healing
+
+    on_a_node(test)
+
+
+@pytest.mark.parametrize("earlier", ["the same", "another"])
+def test_a_try_goes_back_to_the_stored_config_also_after_an_earlier_try_that_is_still_under_way(earlier: str) -> None:
+    """Of a run that was killed, or of somebody else. Talos goes back to what is active when it is told to try."""
+
+    async def test(nodes: Simulation) -> None:
+        stored, nodes.machine = nodes.config(nodes.declared("cp")), SYSCTLS
+        tried = SYSCTLS if earlier == "the same" else {"nodeLabels": {"colour": "blue"}}
+        config = nodes.pki.config("cp", "controlplane", **tried)
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            await client.apply_configuration(config, mode="try", try_seconds=2)
+        nodes.fault("cp", "refused", after="ApplyConfiguration", delay="1")
+        held = Held(nodes)
+        trying = asyncio.get_running_loop().create_task(nodes.converge("cp", mode("try")))
+        await until(lambda: len(nodes.calls("ApplyConfiguration")) == 2, 20)
+        assert base64.b64decode(nodes.fleet.nodes["cp"].record.rollback_to) == stored
+        await _heal_with_the_rollback(nodes)
+        with pytest.raises(NotTaken, match="it rolled back"):
+            await trying
+        assert (held.active, held.stored) == (False, False)
+
+    on_a_node(test)
+
+
+def test_a_staged_change_does_not_leave_active_what_somebody_tries() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        before = nodes.fleet.nodes["cp"].record.active
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            tried = nodes.pki.config("cp", "controlplane", nodeLabels={"colour": "blue"})
+            await client.apply_configuration(tried, mode="try", try_seconds=2)
+        await nodes.converge("cp", mode("staged"))
+        assert (nodes.fleet.nodes["cp"].record.active, held.stored) == (before, True)
+
+    on_a_node(test)
+
+
+def test_a_change_that_waits_for_its_reboot_is_no_try_to_wait_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        await nodes.converge("cp", mode("staged"))
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            assert not (await client.machine_configs()).tried
+        await nodes.converge("cp", mode("try"))
+        assert (held.active, held.stored) == (True, True)
+
+    on_a_node(test)
+
+
+def test_a_config_that_stays_active_without_being_stored_is_no_try_for_ever() -> None:
+    """Of a try with a longer window, or left active by a dry run: it has borne a whole window, and is tried anew."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine, held = SYSCTLS, Held(nodes)
+        config = nodes.config(nodes.declared("cp"))
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            await client.apply_configuration(config, mode="try", try_seconds=60)
+        async with connect(endpoint_of(nodes.declared("cp")), nodes.context) as client:
+            await client.apply_configuration(config, mode="auto", dry_run=True)
+        assert (await nodes.converge("cp", mode("try"))).changed
+        assert (held.active, held.stored) == (True, True)
 
     on_a_node(test)
 
@@ -399,6 +534,28 @@ def test_check_mode_sends_nothing_insecurely() -> None:
     async def test(nodes: Simulation) -> None:
         assert (await nodes.converge("cp", dataclasses.replace(TERMS, check=True))).changed
         assert nodes.calls("ApplyConfiguration") == []
+
+    in_maintenance(test)
+
+
+def test_a_node_in_maintenance_that_is_busy_with_another_apply_is_waited_for() -> None:
+    async def test(nodes: Simulation) -> None:
+        node = nodes.fleet.nodes["cp"]
+        node.rebooting_for_apply = True
+        converging = asyncio.get_running_loop().create_task(nodes.converge("cp"))
+        await until(lambda: nodes.calls("ApplyConfiguration", "FAILED_PRECONDITION"))
+        node.rebooting_for_apply = False
+        assert (await converging).changed
+        assert nodes.calls("ApplyConfiguration", "OK") == ["cp"]
+
+    in_maintenance(test)
+
+
+def test_the_warnings_of_a_first_apply_are_told() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = {"files": [{"path": "/var/x", "content": "x", "permissions": 0o600, "op": "create"}]}
+        [warning] = (await nodes.converge("cp")).warnings
+        assert warning.startswith("cp: .machine.files is deprecated")
 
     in_maintenance(test)
 
@@ -666,10 +823,10 @@ def test_a_control_plane_is_not_changed_while_another_member_is_away() -> None:
         nodes.fault("cp2", "refused")
         with pytest.raises(WaitedTooLong, match="member cp2 does not answer"):
             await nodes.converge("cp1", dataclasses.replace(TERMS, etcd_seconds=0.5))
+        assert nodes.calls("ApplyConfiguration") == []
         [warning] = (await nodes.converge("cp1", dataclasses.replace(TERMS, check=True))).warnings
         assert warning.startswith("cp1: a run would wait up to 60 s for etcd")
         assert warning.endswith("member cp2 does not answer")
-        assert nodes.calls("ApplyConfiguration") == []
         await nodes.clear()
         await nodes.everything()
 

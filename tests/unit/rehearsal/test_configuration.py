@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import typing as t
 
 import pytest
@@ -60,6 +61,17 @@ def test_dry_run_tells_the_difference_from_the_active_one() -> None:
     on_a_control_plane(test)
 
 
+def test_warnings_come_with_an_apply_and_not_with_a_dry_run() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        files = {"files": [{"path": "/var/x", "content": "x", "permissions": 0o600, "op": "create"}]}
+        new = cluster.config("cp", "controlplane", **files)
+        assert list((await admin.apply(new, dry_run=True)).warnings) == []
+        [warning] = (await admin.apply(new)).warnings
+        assert warning.startswith(".machine.files is deprecated")
+
+    on_a_control_plane(test)
+
+
 def test_staged_waits_for_the_reboot() -> None:
     async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
         old, new = cluster.config("cp", "controlplane"), cluster.config("cp", "controlplane", **LABEL)
@@ -86,6 +98,29 @@ def test_try_goes_back_by_itself() -> None:
         assert await admin.config("persistent") == old
         await until(lambda: not fleet.nodes["cp"].trying)
         assert await admin.config("v1alpha1") == old
+
+    on_a_control_plane(test)
+
+
+def test_a_second_try_goes_back_to_the_first_one() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        first, second = (cluster.config("cp", "controlplane", nodeLabels={"colour": each}) for each in ("red", "blue"))
+        await admin.apply(first, TRY, seconds=60)
+        await admin.apply(second, TRY, seconds=1)
+        assert await admin.config("v1alpha1") == second
+        await until(lambda: not fleet.nodes["cp"].trying)
+        assert await admin.config("v1alpha1") == first
+
+    on_a_control_plane(test)
+
+
+def test_after_a_killed_rehearsal_no_try_is_under_way() -> None:
+    async def test(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
+        for colour in ("red", "blue"):
+            await admin.apply(cluster.config("cp", "controlplane", nodeLabels={"colour": colour}), TRY, seconds=60)
+        killed = dataclasses.replace(fleet.nodes["cp"].record)
+        again = Node(killed, fleet)
+        assert (killed.active, again.trying) == (killed.stored, False)
 
     on_a_control_plane(test)
 

@@ -270,7 +270,9 @@ async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
 async def _(fleet: Fleet, cluster: Cluster, admin: Client) -> None:
     old, node = await admin.config(), fleet.nodes["cp"]
     put(fleet, "old-config")
-    await admin.apply(cluster.config("renamed", "controlplane"))
+    # The same bytes twice are one configuration.
+    for _each in range(2):
+        await admin.apply(cluster.config("cp", "controlplane", nodeLabels={"colour": "blue"}))
     boot = node.record.boot_id
     await admin.machine("Reboot")
     await until(lambda: node.record.boot_id != boot and node.services_up)
