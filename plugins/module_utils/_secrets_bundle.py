@@ -15,7 +15,7 @@ import typing as t
 from ._credentials import Credentials
 from ._errors import TalosError
 from ._redaction import leaves
-from ._yaml import yaml
+from ._yaml import load, yaml
 
 # What talosctl writes; a bundle that lacks one of these cannot render a control plane.
 _NEEDED = (
@@ -50,7 +50,7 @@ class SecretsBundle:
     def parse(cls, text: bytes | str, origin: str = "the secrets bundle") -> SecretsBundle:
         """Read YAML. Raises BadBundle, which never quotes the content."""
         try:
-            content = yaml.safe_load(text)
+            content = load(text)
         except yaml.YAMLError:
             raise BadBundle(f"{origin} is not YAML") from None
         missing = [".".join(path) for path in _NEEDED if not _at(content, path)]

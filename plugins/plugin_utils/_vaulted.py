@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import typing as t
 
-import yaml
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
@@ -16,6 +15,7 @@ from ansible.parsing.vault import VaultHelper
 
 from ..module_utils._problems import SECRET_KEYS
 from ..module_utils._variables import OUR_VARIABLES
+from ..module_utils._yaml import SafeLoader, yaml
 
 _HEADER = b"$ANSIBLE_VAULT"
 _FOLDERS = ("group_vars", "host_vars")
@@ -40,7 +40,7 @@ def scalars(value: t.Any) -> t.Iterator[str]:
 def in_patch(text: str) -> list[str]:
     """All values of an encrypted patch file."""
     try:
-        return [each for document in yaml.safe_load_all(text) for each in scalars(document)]
+        return [each for document in yaml.load_all(text, SafeLoader) for each in scalars(document)]
     except yaml.YAMLError:
         return [line.strip() for line in text.splitlines()]
 

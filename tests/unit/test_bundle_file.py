@@ -181,6 +181,7 @@ def test_the_values_of_an_encrypted_patch_are_found_and_not_its_keys() -> None:
     text += "---\nmachine: {sysctls: {a: '1'}}\n"
     assert _vaulted.in_patch(text) == ["remote", "tcp://x/s3cret", "1"]
     assert "s3cret: [" in _vaulted.in_patch("s3cret: [\n")
+    assert _vaulted.in_patch("born: 1234-56-78\n") == ["1234-56-78"]
 
 
 def test_a_short_secret_is_handed_over_so_that_ansible_tears_no_words() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import traceback
 
 import pytest
 
@@ -47,6 +48,21 @@ def test_another_type_is_a_difference(after: bytes) -> None:
     assert not documents.same(documents.parse(before), documents.parse(changed))
     assert found(before, changed) == [f"v1alpha1 machine.sysctls.vm.overcommit_memory: 1 -> {after.decode()}"]
     assert documents.diff(before, changed, Redactor(), "talos-w9")["before"]
+
+
+@pytest.mark.parametrize("text", ["1234-56-78", "2026-02-30", "2026-01-02", "2026-01-02 03:04:05", "="])
+def test_what_to_yaml_alone_is_no_text_is_one(text: str) -> None:
+    plain, quoted = (CONFIG.replace(b'"1"', each.encode()) for each in (text, f"'{text}'"))
+    assert found(plain, quoted) == []
+    assert found(CONFIG, plain) == [f"v1alpha1 machine.sysctls.vm.overcommit_memory: 1 -> {text}"]
+    assert text in documents.diff(CONFIG, plain, Redactor(), "talos-w9")["after"]
+
+
+@pytest.mark.parametrize("text", ["0b_", "!!int s3cret", "!!float s3cret", "!!bool s3cret", "!!timestamp s3cret"])
+def test_a_config_that_cannot_be_read_is_an_error_that_quotes_nothing(text: str) -> None:
+    with pytest.raises(documents.BadConfig) as caught:
+        documents.parse(CONFIG.replace(b'"1"', text.encode()))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_documents_of_one_kind_are_told_apart_by_name() -> None:

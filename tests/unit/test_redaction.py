@@ -183,6 +183,8 @@ def test_the_secrets_of_a_patch() -> None:
     ]
     assert list(secrets_in(yaml.safe_dump_all(documents))) == ["tok", "pass"]
     assert "s3cret-value" in list(secrets_in("a: [\npassword: s3cret-value\n"))
+    assert list(secrets_in("born: 1234-56-78\npassword: 2026-02-30\n")) == ["2026-02-30"]
+    assert "s3cret-value" in list(secrets_in("a: !!int x\npassword: s3cret-value\n"))
 
 
 def test_many_secrets_cost_little() -> None:
