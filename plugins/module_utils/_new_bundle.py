@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the homelab.talos collection: it may change without notice.
-"""When a secrets bundle may be made: never where there is a cluster, whose nodes a second PKI would lock out."""
+"""A cluster's first secrets bundle: adopted, or made where there is no cluster that a second PKI would lock out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ import typing as t
 from ._api import Endpoint, connect, on_each
 from ._client_files import KUBECONFIG, TALOSCONFIG
 from ._errors import CertificateRequired, NoAnswer, TalosError, Unreachable
+from ._secrets_bundle import SecretsBundle
+from ._talosctl import Talosctl
+
+_ADOPTABLE = "Let adopt_from name the whole machine config of a control plane: a worker's lacks the keys of the CAs"
+
+
+def adopt(control_plane_config: str, talosctl: Talosctl) -> SecretsBundle:
+    """The bundle of an existing cluster. Raises TalosctlError or BadBundle, which quote nothing."""
+    content = talosctl.gen_secrets_from(control_plane_config.encode(), _ADOPTABLE)
+    return SecretsBundle.parse(content, "what the config of adopt_from holds", _ADOPTABLE)
 
 
 async def require_no_cluster(folder: str, nodes: t.Sequence[Endpoint]) -> None:

@@ -90,24 +90,22 @@ from ..module_utils._module import ENDPOINT_OPTIONS, TalosModule, endpoints, sha
 def work(module: TalosModule) -> dict[str, t.Any]:
     from cryptography.fernet import Fernet
 
-    from ..module_utils._new_bundle import require_no_cluster
+    from ..module_utils._new_bundle import adopt, require_no_cluster
     from ..module_utils._secrets_bundle import SecretsBundle
     from ..module_utils._talosctl import Talosctl
 
     talosctl = Talosctl(module.params["talosctl"])
     config = module.params["control_plane_config"]
     if module.params["compare_with"]:
-        adopted = SecretsBundle.parse(talosctl.gen_secrets_from(config.encode()))
-        return {"changed": False, "same": adopted.digest() == module.params["compare_with"]}
-    if config:
-        content = talosctl.gen_secrets_from(config.encode())
+        return {"changed": False, "same": adopt(config, talosctl).digest() == module.params["compare_with"]}
+    if config is not None:
+        bundle = adopt(config, talosctl)
     else:
         wait_for(require_no_cluster(module.params["admin_dir"], endpoints(module.params["nodes"])))
-        content = talosctl.gen_secrets(module.params["cluster"]["talos_version"])
-    SecretsBundle.parse(content)
+        bundle = SecretsBundle.parse(talosctl.gen_secrets(module.params["cluster"]["talos_version"]))
     if module.check_mode:
         return {"changed": True}
-    return {"changed": True, "sealed": Fernet(module.params["transit_key"]).encrypt(content).decode()}
+    return {"changed": True, "sealed": Fernet(module.params["transit_key"]).encrypt(bundle.yaml()).decode()}
 
 
 def main() -> None:
