@@ -82,6 +82,23 @@ def test_a_changed_secret_is_told_and_not_shown() -> None:
     assert "xyz789" not in str(shown)
 
 
+def test_changed_files_and_environments_are_told_and_not_shown() -> None:
+    before = CONFIG.replace(b"  type: worker\n", b"  type: worker\n  env: {TOKEN: s3cret-1}\n") + (
+        b"---\nkind: EnvironmentConfig\nvariables: {API_TOKEN: s3cret-2}\n---\nkind: EtcFileConfig\nname: a\n"
+        b"contents: s3cret-3\n"
+    )
+    after = before.replace(b"s3cret-", b"other-")
+    assert found(before, after) == [
+        "v1alpha1 machine.env.TOKEN: <hidden> -> <hidden, changed>",
+        "EnvironmentConfig variables.API_TOKEN: <hidden> -> <hidden, changed>",
+        "EtcFileConfig a contents: <hidden> -> <hidden, changed>",
+    ]
+    assert found(CONFIG, before)[0] == "v1alpha1 machine.env: <absent> -> {TOKEN: <hidden>}"
+    shown = str(documents.diff(before, after, Redactor(), "talos-w9"))
+    assert "s3cret-" not in shown
+    assert "other-" not in shown
+
+
 def test_known_secrets_are_hidden_wherever_they_stand_and_decoded() -> None:
     kind = "ED25519 PRIVATE KEY"
     pem = f"-----BEGIN {kind}-----\nMC4CAQAwBQYDK2VwBCIEIInventedInventedInv\n-----END {kind}-----\n"
