@@ -171,9 +171,11 @@ def test_values_of_encrypted_files_are_found(tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    found = _vaulted.in_files([str(tmp_path), str(tmp_path)], loader("password"))
+    found = _vaulted.in_files([str(tmp_path), str(tmp_path)], [], loader("password"))
     assert sorted(found) == ["83629174", "s3cret-a", "s3cret-w1"]
-    assert _vaulted.in_files([str(tmp_path)], loader("wrong")) == []
+    more = _vaulted.in_files([], [str(tmp_path / "elsewhere/vault.yml")], loader("password"))
+    assert more == ["loaded"]
+    assert _vaulted.in_files([str(tmp_path)], [], loader("wrong")) == []
 
 
 def test_the_values_of_an_encrypted_patch_are_found_and_not_its_keys() -> None:
