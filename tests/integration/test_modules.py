@@ -200,6 +200,18 @@ def test_node_info_and_wait_in_maintenance(bench: Bench) -> None:
     assert results[3]["due"]["talosconfig"] == "there is none yet"
 
 
+def test_what_talosctl_quotes_is_hidden_in_errors_alone(bench: Bench) -> None:
+    """The words of a plan may stand in a patch's environment, too."""
+    patch = {"machine": {"tokn": "s3cret-value", "env": {"STATE": "invalid"}}}
+    words = ["-e", json.dumps({"node_patches": [patch]})]
+    (found,) = bench.tasks({"homelab.talos.plan": {}}, words=words)
+    node = found["nodes"][CP]
+    assert node["state"] == "invalid"
+    assert "tokn: <hidden>" in node["error"]
+    assert f"{CP}: invalid, a run would fail" in found["summary"][0]
+    assert "s3cret-value" not in bench.last.output
+
+
 def test_a_machine_config_is_rendered_into_a_private_file_and_no_node_hears_of_it(bench: Bench) -> None:
     dest = bench.folder / "rendered" / "node.yaml"
     render = {"homelab.talos.machine_config": {"state": "rendered", "dest": str(dest)}}
