@@ -14,6 +14,7 @@ import time
 import typing as t
 
 from ._credentials import BadTalosconfig, Credentials, certificate_times
+from ._errors import TalosError
 from ._rendering import is_private, read_private, write_private
 from ._yaml import load, yaml
 
@@ -93,8 +94,14 @@ def kubeconfig_due(
 
 
 def kubeconfig_server(text: bytes) -> str:
-    """Where a kubeconfig that a node gave leads to."""
-    return str(load(text)["clusters"][0]["cluster"]["server"])
+    """Where a kubeconfig that a node gave leads to. Raises TalosError."""
+    try:
+        return str(load(text)["clusters"][0]["cluster"]["server"])
+    except (yaml.YAMLError, LookupError, TypeError):
+        # Those quote what they read.
+        raise TalosError(
+            "what the node gave is no kubeconfig", remedy="Look at what talosctl kubeconfig gives"
+        ) from None
 
 
 def _ending(times: tuple[datetime.datetime, datetime.datetime], renew_before: datetime.timedelta) -> str:
