@@ -52,8 +52,8 @@ options:
     type: dict
   hidden:
     description:
-      - More values that must never be shown. The action plugin adds what variables keep encrypted, and
-        C(cluster_hidden).
+      - More values that must never be shown. By default the action plugin gives what variables keep encrypted, and
+        those of C(cluster_hidden).
     type: list
     elements: str
     default: []
