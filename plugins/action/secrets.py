@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 
 from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import SecretsBundle
@@ -50,11 +50,14 @@ class ActionModule(ClusterAction):
         ]
 
     def _control_plane_config(self) -> str:
-        path = os.path.expanduser(self._task.args["adopt_from"])
+        path = os.path.join(self.inventory_dir(), os.path.expanduser(self._task.args["adopt_from"]))
         try:
-            return str(self._loader.get_text_file_contents(os.path.join(self.inventory_dir(), path)))
-        except OSError as error:
-            raise AnsibleActionFail(f"adopt_from: {path}: {error.strerror}") from error
+            return str(self._loader.get_text_file_contents(path))
+        except AnsibleError as error:
+            raise AnsibleActionFail(
+                f"adopt_from: {path} cannot be read or decrypted. Name a control plane's machine config on the "
+                "controller; an encrypted one needs the vault password of this run."
+            ) from error
 
     def _store(self, file: BundleFile, text: bytes) -> None:
         try:

@@ -52,8 +52,8 @@ options:
     type: dict
   hidden:
     description:
-      - More values that must never be shown. By default the action plugin finds the vaulted variables among the
-        settings of the nodes.
+      - More values that must never be shown. By default the action plugin gives what variables keep encrypted, and
+        those of C(cluster_hidden).
     type: list
     elements: str
     default: []

@@ -14,8 +14,9 @@ import time
 import typing as t
 
 from ._credentials import BadTalosconfig, Credentials, certificate_times
+from ._errors import TalosError
 from ._rendering import is_private, read_private, write_private
-from ._yaml import yaml
+from ._yaml import load, yaml
 
 TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader", "kubeconfig"
 
@@ -53,7 +54,7 @@ def talosconfig_due(
         return "there is none yet"
     try:
         credentials = Credentials.from_talosconfig(text, path)
-        held = yaml.safe_load(text)["contexts"].get(context)
+        held = load(text)["contexts"].get(context)
         roles, times = credentials.roles, certificate_times(credentials.crt)
     except (BadTalosconfig, ValueError, AttributeError):
         return "it is not readable"
@@ -77,7 +78,7 @@ def kubeconfig_due(
     if text is None:
         return "there is none yet"
     try:
-        content = yaml.safe_load(text)
+        content = load(text)
         cluster = content["clusters"][0]["cluster"]
         held_ca = base64.b64decode(cluster["certificate-authority-data"], validate=True)
         user = content["users"][0]["user"]
@@ -93,8 +94,14 @@ def kubeconfig_due(
 
 
 def kubeconfig_server(text: bytes) -> str:
-    """Where a kubeconfig that a node gave leads to."""
-    return str(yaml.safe_load(text)["clusters"][0]["cluster"]["server"])
+    """Where a kubeconfig that a node gave leads to. Raises TalosError."""
+    try:
+        return str(load(text)["clusters"][0]["cluster"]["server"])
+    except (yaml.YAMLError, LookupError, TypeError):
+        # Those quote what they read.
+        raise TalosError(
+            "what the node gave is no kubeconfig", remedy="Look at what talosctl kubeconfig gives"
+        ) from None
 
 
 def _ending(times: tuple[datetime.datetime, datetime.datetime], renew_before: datetime.timedelta) -> str:

@@ -14,7 +14,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from ._errors import TalosError
-from ._yaml import yaml
+from ._yaml import load, yaml
 
 # Go's PEM type for Ed25519 keys; OpenSSL reads the same bytes as PKCS#8.
 _GO_ED25519 = b"ED25519 PRIVATE KEY"
@@ -38,7 +38,7 @@ class Credentials:
     def from_talosconfig(cls, text: str | bytes, origin: str = "talosconfig") -> Credentials:
         """Read the current context. Raises BadTalosconfig."""
         try:
-            document = yaml.safe_load(text)
+            document = load(text)
             context = document["contexts"][document["context"]]
             return cls(*(base64.b64decode(context[part], validate=True) for part in ("ca", "crt", "key")))
         except (yaml.YAMLError, KeyError, TypeError, ValueError):

@@ -18,7 +18,7 @@ NOT_SET = "(not set)"
 # The host of what concerns the cluster.
 EVERY_NODE = "all nodes"
 # Variables whose values no message shows.
-SECRET_KEYS = frozenset({"cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
+SECRET_KEYS = frozenset({"cluster_hidden", "cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
 
 Severity = t.Literal["error", "warning"]
 _PREFIX: dict[Severity, str] = {"error": "", "warning": "warning: "}
@@ -104,7 +104,7 @@ def _visible(key: str, value: object) -> object:
     if variable not in SECRET_KEYS or value is None:
         return value
     # PatchReader shows names of files and nothing else.
-    return value if variable != "node_registry_auth" and isinstance(value, str) and _is_file(value) else HIDDEN
+    return value if variable.endswith("_patches") and isinstance(value, str) and _is_file(value) else HIDDEN
 
 
 def _variable(key: str) -> str:

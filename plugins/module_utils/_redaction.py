@@ -27,14 +27,16 @@ _SHORT = 6
 # Nothing that is shorter still is a secret, and hiding it would tear every text.
 _SHORTEST = 3
 
-# Fields whose value is a secret wherever they stand in a machine config.
+# Fields whose value is a secret wherever they stand in a machine config; content is that of files of any kind.
 _SECRET_FIELDS = frozenset(
     {
+        "PSK",
         "aescbcEncryptionSecret",
         "apiToken",
         "auth",
         "bootstrapToken",
         "clusterSecret",
+        "content",
         "identityToken",
         "passphrase",
         "password",
@@ -47,11 +49,22 @@ _SECRET_FIELDS = frozenset(
     }
 )
 # Documents and fields below which everything is a secret.
-_SECRET_BRANCHES = frozenset({"environment", "encryptionConfig", "extraManifestHeaders", "headers", "stringData"})
+_SECRET_BRANCHES = frozenset(
+    {"env", "environment", "encryptionConfig", "extraManifestHeaders", "headers", "stringData", "variables"}
+)
+# Names below these are the user's, env among them, and Kubernetes shows the values to everyone.
+_PUBLIC_BRANCHES = frozenset({"labels", "nodeLabels", "nodeTaints", "taints"})
+# EtcFileConfig's; elsewhere contents are manifests.
+_CONTENTS = ("contents",)
+_ARGUMENTS = frozenset({"args", "command", "extraArgs", "extraKernelArgs"})
+_SECRET_ARGUMENT = re.compile(r"[\w.-]*(?:secret|token|passw|api-?key)[\w.-]*=", re.IGNORECASE)
 _PRIVATE_KEY = re.compile(r"PRIVATE KEY-----|^LS0tLS1CRUdJTi")
 _SECRET_MANIFEST = re.compile(r"[\"']?\bkind[\"']?:\s*[\"']?Secret\b")
-# user:password@ and ...token=
-_IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)|([?&][\w-]*token=)[^\s&\"']+", re.IGNORECASE)
+# user:password@ (which may hold an @ itself), ...token= and the like
+_IN_URL = re.compile(
+    r"(://[^\s/:@]*:)[^\s/]+(?=@)|([?&][\w-]*(?:token|secret|passw(?:or)?d|key|sig|signature)=)[^\s&\"']+",
+    re.IGNORECASE,
+)
 # What Go's YAML decoder quotes, and where Talos begins to list what it does not know.
 _QUOTED = re.compile(r"`[^`]*`")
 _UNKNOWN_KEYS = "unknown keys found during decoding"
@@ -65,15 +78,15 @@ def is_secret(path: t.Sequence[str], value: t.Any) -> bool:
     """Is the value at this path of a machine config a secret by its nature?"""
     if not path or value in (None, "", {}, []):
         return False
-    if isinstance(value, (bool, dict, list)):
+    if isinstance(value, (bool, dict, list)) or not _PUBLIC_BRANCHES.isdisjoint(path):
         return False
-    if path[-1] in _SECRET_FIELDS or any(each in _SECRET_BRANCHES for each in path):
+    if path[-1] in _SECRET_FIELDS or tuple(path) == _CONTENTS or not _SECRET_BRANCHES.isdisjoint(path):
         return True
     if not isinstance(value, str):
         return False
     if path[-1] in ("key", "keys"):
         return bool(_PRIVATE_KEY.search(value))
-    if path[-1] == "content" and "configFiles" in path:
+    if path[-1] in _ARGUMENTS and _SECRET_ARGUMENT.match(value):
         return True
     return "PRIVATE KEY-----" in value or bool(_SECRET_MANIFEST.search(value))
 

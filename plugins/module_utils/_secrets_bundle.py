@@ -15,7 +15,7 @@ import typing as t
 from ._credentials import Credentials
 from ._errors import TalosError
 from ._redaction import leaves
-from ._yaml import yaml
+from ._yaml import load, yaml
 
 # What talosctl writes; a bundle that lacks one of these cannot render a control plane.
 _NEEDED = (
@@ -47,15 +47,15 @@ class SecretsBundle:
         self._content = content
 
     @classmethod
-    def parse(cls, text: bytes | str, origin: str = "the secrets bundle") -> SecretsBundle:
+    def parse(cls, text: bytes | str, origin: str = "the secrets bundle", remedy: str = "") -> SecretsBundle:
         """Read YAML. Raises BadBundle, which never quotes the content."""
         try:
-            content = yaml.safe_load(text)
+            content = load(text)
         except yaml.YAMLError:
-            raise BadBundle(f"{origin} is not YAML") from None
+            raise BadBundle(f"{origin} is not YAML", remedy=remedy) from None
         missing = [".".join(path) for path in _NEEDED if not _at(content, path)]
         if missing:
-            raise BadBundle(f"{origin} is not a Talos secrets bundle: {', '.join(missing)} missing")
+            raise BadBundle(f"{origin} is not a Talos secrets bundle: {', '.join(missing)} missing", remedy=remedy)
         return cls(content)
 
     def __repr__(self) -> str:

@@ -72,10 +72,10 @@ class Talosctl:
         """``talosctl gen secrets``: the bundle as YAML."""
         return self._run(["gen", "secrets", "--talos-version", talos_version, "-o", "-"])
 
-    def gen_secrets_from(self, control_plane_config: bytes) -> bytes:
-        """``talosctl gen secrets --from-controlplane-config``: the bundle of an existing cluster."""
+    def gen_secrets_from(self, control_plane_config: bytes, remedy: str) -> bytes:
+        """``talosctl gen secrets --from-controlplane-config``: what a config holds of its cluster's bundle."""
         with _memory_files([control_plane_config]) as (path,):
-            return self._run(["gen", "secrets", "--from-controlplane-config", path, "-o", "-"])
+            return self._run(["gen", "secrets", "--from-controlplane-config", path, "-o", "-"], remedy)
 
     def gen_config(
         self,
@@ -118,10 +118,10 @@ class Talosctl:
                 return candidate
         raise NoTalosctl(f"{self.path} is not in PATH")
 
-    def _run(self, arguments: list[str]) -> bytes:
-        return self._run_both(arguments)[0]
+    def _run(self, arguments: list[str], remedy: str = "") -> bytes:
+        return self._run_both(arguments, remedy)[0]
 
-    def _run_both(self, arguments: list[str]) -> tuple[bytes, str]:
+    def _run_both(self, arguments: list[str], remedy: str = "") -> tuple[bytes, str]:
         argv = [self._found(), *arguments]
         descriptors = [int(each) for each in re.findall(r"/proc/self/fd/(\d+)", " ".join(arguments))]
         command = _MEMORY_FILE.sub("FILE", shlex.join(["talosctl", *arguments]))
@@ -143,7 +143,7 @@ class Talosctl:
             raise NoTalosctl(f"{argv[0]} cannot be run: {error.strerror}") from error
         err = _MEMORY_FILE.sub("the config", done.stderr.decode(errors="replace"))
         if done.returncode != 0:
-            raise TalosctlError(_readable(err) or f"exit code {done.returncode}", command=command)
+            raise TalosctlError(_readable(err) or f"exit code {done.returncode}", command=command, remedy=remedy)
         return done.stdout, err
 
 

@@ -64,7 +64,9 @@ RUN_VARIABLES: dict[str, tuple[str, ...] | int] = {
     "node_try_timeout": 10,
 }
 # Known names with our prefixes that say nothing about a node's config.
-OTHER_VARIABLES = frozenset({"cluster_admin_dir", "cluster_records_dir", *RUN_VARIABLES, *_card_settings.VARIABLES})
+OTHER_VARIABLES = frozenset(
+    {"cluster_admin_dir", "cluster_hidden", "cluster_records_dir", *RUN_VARIABLES, *_card_settings.VARIABLES}
+)
 OUR_VARIABLES: frozenset[str] = CLUSTER_VARIABLES | NODE_VARIABLES | OTHER_VARIABLES | {"group_patches"}
 # Of the roles tool, admin and argocd, which check their values themselves.
 ROLE_VARIABLES = frozenset(
@@ -139,6 +141,8 @@ def _is_public(name: str, value: object, known: str) -> bool:
 
 def check_run(variables: Mapping[str, t.Any], report: Report) -> None:
     """How a run treats nodes and cluster."""
+    if not isinstance(variables.get("cluster_hidden", []), list):
+        report("cluster_hidden", variables["cluster_hidden"], "must be a list of values")
     for key, choice in RUN_VARIABLES.items():
         if key not in variables:
             continue

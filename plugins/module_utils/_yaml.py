@@ -20,15 +20,29 @@ else:
         yaml = SafeDumper = SafeLoader = TextLoader = None
     else:
         SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+        class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            """Dates and ``=`` stay texts, as Talos and Kubernetes take them. All that fails is a yaml.YAMLError."""
+
+            def construct_document(self, node):
+                try:
+                    return super().construct_document(node)
+                except (AttributeError, LookupError, TypeError, ValueError):
+                    # PyYAML's own constructors let these through, and they quote the value.
+                    raise yaml.constructor.ConstructorError(None, None, "a value is not of its type") from None
+
+        SafeLoader.yaml_implicit_resolvers = {
+            first: [each for each in found if each[0].rsplit(":", 1)[1] not in ("timestamp", "value")]
+            for first, found in SafeLoader.yaml_implicit_resolvers.items()
+        }
         # Keeps every scalar as its text, so that nothing can fail to load by its type.
         TextLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 __all__ = ["SafeDumper", "SafeLoader", "TextLoader", "load", "yaml"]
 
 
-def load(text: str) -> t.Any:
-    """One document. Raises yaml.YAMLError."""
+def load(text: str | bytes) -> t.Any:
+    """One document. Raises yaml.YAMLError, and nothing else."""
     loader = SafeLoader(text)
     try:
         return loader.get_single_data()

@@ -163,7 +163,12 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     cache.save()
     answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
     more = wait_for(details(answering, context, cluster_of(module).talos_version))
-    result = {
+    refused = [each.error for each in found.nodes.values() if each.state == INVALID and each.error]
+    redactor = module.thorough_redactor() if refused else module.redactor
+    for error in refused:
+        # talosctl may quote what it refused.
+        error.cause = redactor.text(error.cause)
+    return {
         "changed": False,
         "admin_dir": module.params["admin_dir"],
         "nodes": {name: {**each.as_dict(), **more.get(name, {})} for name, each in found.nodes.items()},
@@ -174,10 +179,6 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "due": files_due(module, bundle, found),
         "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
     }
-    if any(each.state == INVALID for each in found.nodes.values()):
-        # talosctl may quote what it refused.
-        return t.cast("dict[str, t.Any]", module.thorough_redactor().result(result))
-    return result
 
 
 def fingerprint_warning(names: list[str]) -> list[str]:

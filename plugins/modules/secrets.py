@@ -82,83 +82,30 @@ failure:
   type: dict
 """
 
-import os
 import typing as t
 
 from ..module_utils._module import ENDPOINT_OPTIONS, TalosModule, endpoints, shared, wait_for
-
-if t.TYPE_CHECKING:
-    from ..module_utils._api import Endpoint
 
 
 def work(module: TalosModule) -> dict[str, t.Any]:
     from cryptography.fernet import Fernet
 
+    from ..module_utils._new_bundle import adopt, require_no_cluster
     from ..module_utils._secrets_bundle import SecretsBundle
     from ..module_utils._talosctl import Talosctl
 
     talosctl = Talosctl(module.params["talosctl"])
     config = module.params["control_plane_config"]
     if module.params["compare_with"]:
-        adopted = SecretsBundle.parse(talosctl.gen_secrets_from(config.encode()))
-        return {"changed": False, "same": adopted.digest() == module.params["compare_with"]}
-    if config:
-        content = talosctl.gen_secrets_from(config.encode())
+        return {"changed": False, "same": adopt(config, talosctl).digest() == module.params["compare_with"]}
+    if config is not None:
+        bundle = adopt(config, talosctl)
     else:
-        require_no_cluster(module)
-        wait_for(require_maintenance(endpoints(module.params["nodes"])))
-        content = talosctl.gen_secrets(module.params["cluster"]["talos_version"])
-    SecretsBundle.parse(content)
+        wait_for(require_no_cluster(module.params["admin_dir"], endpoints(module.params["nodes"])))
+        bundle = SecretsBundle.parse(talosctl.gen_secrets(module.params["cluster"]["talos_version"]))
     if module.check_mode:
         return {"changed": True}
-    return {"changed": True, "sealed": Fernet(module.params["transit_key"]).encrypt(content).decode()}
-
-
-def require_no_cluster(module: TalosModule) -> None:
-    """Nodes may be off; what an earlier run left here still opens their cluster, and its CA could be adopted by it."""
-    from ..module_utils._client_files import KUBECONFIG, TALOSCONFIG
-    from ..module_utils._errors import TalosError
-
-    left = [path for path in map(module.folder_path, (TALOSCONFIG, KUBECONFIG)) if os.path.exists(path)]
-    if left:
-        raise TalosError(
-            f"a new secrets bundle is refused, since there is a cluster already: {', '.join(left)}",
-            remedy="Restore secrets.vault.yml from version control, or adopt the cluster's bundle with adopt_from; if "
-            "the cluster is to be given up, move its folder away first",
-        )
-
-
-async def require_maintenance(nodes: list[Endpoint]) -> None:
-    """A node that asks for a certificate belongs to a cluster already: its PKI must not be replaced."""
-    from ..module_utils._api import connect, on_each
-    from ..module_utils._errors import CertificateRequired, NoAnswer, TalosError, Unreachable
-
-    by_name = {node.name: node for node in nodes}
-
-    async def ask(name: str) -> None:
-        async with connect(by_name[name], None) as node:
-            await node.machine_status()
-
-    asked = await on_each(by_name, ask)
-    configured = [name for name, answer in asked.items() if isinstance(answer, CertificateRequired)]
-    if configured:
-        raise TalosError(
-            f"a new secrets bundle is refused, since {', '.join(configured)} answers and is configured already: "
-            "no node of an existing cluster accepts a new PKI",
-            remedy="Restore secrets.vault.yml from version control, adopt the cluster's bundle with adopt_from, or "
-            "wipe these nodes first if the cluster is to be given up",
-        )
-    for answer in asked.values():
-        # One that hangs or broke off is there, and may be configured.
-        is_off = isinstance(answer, Unreachable) and not isinstance(answer, NoAnswer)
-        if isinstance(answer, TalosError) and not is_off:
-            raise TalosError(
-                "a new secrets bundle is refused, since it is not known whether this node is configured already: "
-                f"{answer.cause}",
-                node=answer.node,
-                command=answer.command,
-                remedy="Run again when it answers, or with this node off",
-            )
+    return {"changed": True, "sealed": Fernet(module.params["transit_key"]).encrypt(bundle.yaml()).decode()}
 
 
 def main() -> None:

@@ -58,7 +58,6 @@ class ArgocdAction(ClusterAction):
         """No option that is committed holds what the inventory keeps encrypted; so the module may log it, too."""
         if "repo_url" not in self.from_inventory:
             return
-        self._inline_vaults.look(self._variables["hostvars"].raw_get(self._variables["inventory_hostname"]))
         forms = [form for secret in self._hidden() if len(secret.strip()) >= _SHORT for form in _forms(secret.strip())]
         for name in sorted(arguments.keys() - _UNCOMMITTED - self.supplies):
             texts = [_squeezed(text) for text in _texts(plain(arguments[name]))]

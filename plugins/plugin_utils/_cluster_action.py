@@ -23,7 +23,7 @@ from ..module_utils._secrets_bundle import SecretsBundle
 from ..module_utils._values import plain
 from ..module_utils._versions import DEFAULT_TALOS
 from ._bundle_file import FILE_NAME, BundleFile
-from ._vaulted import InlineVaults, in_files, in_patch, is_encrypted_file
+from ._vaulted import InlineVaults, in_files, in_patch, is_encrypted_file, scalars
 
 display = Display()
 
@@ -47,6 +47,7 @@ class ClusterAction(ActionBase):
         self._variables: dict[str, t.Any] = task_vars or {}
         self._inline_vaults = InlineVaults()
         self._encrypted_patches: list[str] = []
+        self._named: list[str] = []
         result: dict[str, t.Any] = super().run(tmp, self._variables)
         result.update(self.work())
         return result
@@ -120,13 +121,20 @@ class ClusterAction(ActionBase):
                 template = {"template": raw[name]} if isinstance(raw[name], str) else {}
                 return definition.Unresolved(str(error), **template)
 
-        return {name: resolved(name) for name in raw if definition.is_ours(name)}
+        found = {name: resolved(name) for name in raw if definition.is_ours(name)}
+        self._named += scalars(found.get("cluster_hidden"))
+        return found
 
     def _hidden(self) -> list[str]:
-        """What no module may show: the values that the inventory and its patches keep encrypted."""
+        """What no module may show: what variables and patches keep encrypted, and what cluster_hidden names."""
+        # "vars" holds all of these once more.
+        self._inline_vaults.look({name: each for name, each in self._variables.items() if name != "vars"})
         folders = [self.inventory_dir(), *self._inventory_folders(), str(self._variables.get("playbook_dir") or "")]
-        values = [*self._inline_vaults.values, *in_files(filter(None, folders), self._loader)]
-        return list(dict.fromkeys(values + self._encrypted_patches))
+        values = in_files(filter(None, folders), self._inline_vaults.sources, self._loader)
+        named = scalars(plain(self.variable("cluster_hidden")))
+        return list(
+            dict.fromkeys([*self._inline_vaults.values, *values, *self._encrypted_patches, *self._named, *named])
+        )
 
     def _inventory_folders(self) -> list[str]:
         sources = [str(each) for each in self._variables.get("ansible_inventory_sources") or ()]

@@ -20,12 +20,11 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from ..module_utils._download import Fetcher, Network, NotThere
 from ..module_utils._errors import TalosError
 from ..module_utils._tool_lock import FILE_NAME, Key, Lock, Refreshed, joined, parse_lock, refresh, render
 from ..module_utils._tool_table import ARCHITECTURES, NotPublished, Tool, is_version, parse_table
+from ..module_utils._yaml import load, yaml
 
 _FILES = Path(__file__).resolve().parents[2] / "roles" / "tool" / "files"
 _TABLE = _FILES / "tools.yml"
@@ -113,7 +112,7 @@ def _report(path: Path, found: Refreshed, *, required: bool) -> int:
 
 
 def _load(path: Path) -> t.Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return load(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, text: str) -> None:

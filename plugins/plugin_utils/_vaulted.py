@@ -8,20 +8,20 @@ from __future__ import annotations
 import os
 import typing as t
 
-import yaml
 from ansible import context
+from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultHelper
 
 from ..module_utils._problems import SECRET_KEYS
 from ..module_utils._variables import OUR_VARIABLES
+from ..module_utils._yaml import SafeLoader, yaml
 
 _HEADER = b"$ANSIBLE_VAULT"
 _FOLDERS = ("group_vars", "host_vars")
 # In an encrypted file these hold no secret, and hiding them would only tear what a run tells.
-_PUBLIC_VARIABLES = OUR_VARIABLES - SECRET_KEYS
-_PUBLIC_KEYS = frozenset({"apiVersion", "kind"})
+_PUBLIC_KEYS = (OUR_VARIABLES - SECRET_KEYS) | {"apiVersion", "kind"}
 
 
 def scalars(value: t.Any) -> t.Iterator[str]:
@@ -40,7 +40,7 @@ def scalars(value: t.Any) -> t.Iterator[str]:
 def in_patch(text: str) -> list[str]:
     """All values of an encrypted patch file."""
     try:
-        return [each for document in yaml.safe_load_all(text) for each in scalars(document)]
+        return [each for document in yaml.load_all(text, SafeLoader) for each in scalars(document)]
     except yaml.YAMLError:
         return [line.strip() for line in text.splitlines()]
 
@@ -54,10 +54,14 @@ def is_encrypted_file(path: str) -> bool:
 
 
 class InlineVaults:
-    """Values of ``!vault``, at whatever depth of whatever variable; a value that hosts share is looked at once."""
+    """Values of ``!vault``, at whatever depth of whatever variable; a value that hosts share is looked at once.
+
+    ``sources`` are the files that variables came from, as far as Ansible knows: of vars_files, roles, include_vars, ...
+    """
 
     def __init__(self) -> None:
         self.values: list[str] = []
+        self.sources: set[str] = set()
         # The values are kept, so that no other one takes an id.
         self._seen: dict[int, t.Any] = {}
 
@@ -65,6 +69,9 @@ class InlineVaults:
         if value is None or type(value) in (str, int, bool, float) or id(value) in self._seen:
             return
         self._seen[id(value)] = value
+        origin = Origin.get_tag(value)
+        if origin and origin.path:
+            self.sources.add(origin.path)
         if isinstance(value, dict):
             for each in value.values():
                 self.look(each)
@@ -86,10 +93,10 @@ def _vaulted(value: t.Any) -> bool:
         return False
 
 
-def in_files(folders: t.Iterable[str], loader: DataLoader) -> list[str]:
-    """Values of encrypted files of variables: beside these inventories and playbooks, and of the command line."""
+def in_files(folders: t.Iterable[str], sources: t.Iterable[str], loader: DataLoader) -> list[str]:
+    """Values of encrypted files: these, those beside these inventories and playbooks, those of the command line."""
     found: list[str] = []
-    for path in [*_variable_files(folders), *_extra_files()]:
+    for path in dict.fromkeys([*_variable_files(folders), *_extra_files(), *sorted(sources)]):
         if not is_encrypted_file(path):
             continue
         try:
@@ -97,7 +104,7 @@ def in_files(folders: t.Iterable[str], loader: DataLoader) -> list[str]:
         except AnsibleError:
             continue
         if isinstance(content, dict):
-            found += [text for name, each in content.items() if name not in _PUBLIC_VARIABLES for text in scalars(each)]
+            found += scalars(content)
     return found
 
 

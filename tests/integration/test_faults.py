@@ -21,8 +21,9 @@ import pytest
 from ansible_collections.homelab.talos.plugins.module_utils import _api
 from ansible_collections.homelab.talos.plugins.module_utils._assessment import endpoint_of
 from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
+from ansible_collections.homelab.talos.plugins.module_utils._new_bundle import require_maintenance
 from ansible_collections.homelab.talos.plugins.module_utils._planning import Plan
-from ansible_collections.homelab.talos.plugins.modules import kubeconfig, secrets
+from ansible_collections.homelab.talos.plugins.modules import kubeconfig
 from rehearsal.faults import FAULTS, Fault
 from tests import simulated
 from tests.simulated import SYSCTLS, UDEV, Simulation, simulation
@@ -363,7 +364,7 @@ async def _prepare(phase: str, nodes: Simulation) -> None:
 
 
 async def _secrets_new(nodes: Simulation) -> str:
-    await secrets.require_maintenance([endpoint_of(node) for node in nodes.nodes])
+    await require_maintenance([endpoint_of(node) for node in nodes.nodes])
     return "-"
 
 

@@ -200,6 +200,18 @@ def test_node_info_and_wait_in_maintenance(bench: Bench) -> None:
     assert results[3]["due"]["talosconfig"] == "there is none yet"
 
 
+def test_what_talosctl_quotes_is_hidden_in_errors_alone(bench: Bench) -> None:
+    """The words of a plan may stand in a patch's environment, too."""
+    patch = {"machine": {"tokn": "s3cret-value", "env": {"STATE": "invalid"}}}
+    words = ["-e", json.dumps({"node_patches": [patch]})]
+    (found,) = bench.tasks({"homelab.talos.plan": {}}, words=words)
+    node = found["nodes"][CP]
+    assert node["state"] == "invalid"
+    assert "tokn: <hidden>" in node["error"]
+    assert f"{CP}: invalid, a run would fail" in found["summary"][0]
+    assert "s3cret-value" not in bench.last.output
+
+
 def test_a_machine_config_is_rendered_into_a_private_file_and_no_node_hears_of_it(bench: Bench) -> None:
     dest = bench.folder / "rendered" / "node.yaml"
     render = {"homelab.talos.machine_config": {"state": "rendered", "dest": str(dest)}}
@@ -229,12 +241,22 @@ def test_a_bundle_is_adopted_once_and_for_all(bench: Bench, other: Path) -> None
     adopt = {"homelab.talos.secrets": {"adopt_from": str(other / "controlplane.yaml")}}
     missing = {"homelab.talos.secrets": {"adopt_from": str(other / "none.yaml")}}
     worker = {"homelab.talos.secrets": {"adopt_from": str(other / "worker.yaml")}}
+    documents = list(yaml.safe_load_all((other / "controlplane.yaml").read_text()))
+    documents[0]["machine"]["ca"]["key"] = ""
+    for name, text in {"empty": "", "keyless": yaml.safe_dump_all(documents)}.items():
+        (other / f"{name}.yaml").write_text(text)
+    empty = {"homelab.talos.secrets": {"adopt_from": str(other / "empty.yaml")}}
+    keyless = {"homelab.talos.secrets": {"adopt_from": str(other / "keyless.yaml")}}
     words = ["-e", f"cluster_records_dir={records}"]
-    check, absent, wrong = bench.tasks({**adopt, "check_mode": True}, missing, worker, words=words)
+    tasks = [{**adopt, "check_mode": True}, missing, worker, empty, keyless]
+    check, absent, *wrong = bench.tasks(*tasks, words=words)
     assert check["changed"]
     assert absent["failed"]
-    assert "none.yaml" in absent["msg"]
-    assert wrong["failed"]
+    assert absent["msg"].startswith(f"adopt_from: {other}/none.yaml cannot be read or decrypted. Name a control plane")
+    for each in wrong:
+        assert each["failed"]
+        assert "Let adopt_from name the whole machine config of a control plane" in each["msg"]
+    assert "what the config of adopt_from holds is not a Talos secrets bundle: certs.os.key" in wrong[-1]["msg"]
     assert not file.exists()
 
     results = bench.tasks(adopt, adopt, {"homelab.talos.secrets": {}}, words=words)
@@ -273,6 +295,7 @@ def test_a_vaulted_config_is_adopted_and_a_broken_one_is_not_quoted(bench: Bench
     failed, made = bench.tasks(*tasks, words=["-e", f"cluster_records_dir={records}", "-vvv"])
     assert failed["failed"]
     assert "tokn: <hidden>" in failed["msg"]
+    assert "Let adopt_from name the whole machine config" in failed["msg"]
     assert made["changed"]
     assert token not in bench.last.output
 

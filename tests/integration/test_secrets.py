@@ -45,6 +45,8 @@ PRESHARED = base64.b64encode(b"wireguard-preshared-key-32-bytes").decode()
 ENVIRONMENT = "extension-environment-6gH4kP"
 CONFIG_FILE = "extension-config-file-3wE9tU"
 MANIFEST = "inline-manifest-5rY7oA"
+VARIABLE = "environment-variable-6tJ0sQ"
+ETC_FILE = "etc-file-4dK8wM"
 PROXY = "proxy-password-1mN8bV"
 JOIN = "join-token-0xC5zL"
 UNKNOWN = "beside-unknown-key-2qW6eR"
@@ -329,11 +331,9 @@ def declare_secrets(site: Site, suffix: str = "") -> None:
         {
             "kind": "EnvironmentConfig",
             "variables": {
-                "TEMPLATED": "before {{ app_key }} after",
-                "PIN": "pin {{ app_pin }}.",
+                "API_TOKEN": VARIABLE + suffix,
                 "FILE": "{{ from_file }}",
                 "NUMBER": "{{ from_file_number | string }}",
-                "PROXY": f"http://proxy-user:{PROXY}{suffix}@proxy.example.org:3128",
             },
         },
         {
@@ -348,11 +348,22 @@ def declare_secrets(site: Site, suffix: str = "") -> None:
             "environment": [f"TS_AUTHKEY={ENVIRONMENT}{suffix}"],
             "configFiles": [{"content": f"password = {CONFIG_FILE}{suffix}\n", "mountPath": "/etc/app.conf"}],
         },
+        {
+            "kind": "EtcFileConfig",
+            "name": "app.ini",
+            "mode": 0o600,
+            "contents": f"[auth]\npassword={ETC_FILE}{suffix}\n",
+        },
         {"kind": "SideroLinkConfig", "apiUrl": f"https://siderolink.example.org:443/?jointoken={JOIN}{suffix}"},
     ]
     secret = {"apiVersion": "v1", "kind": "Secret", "stringData": {"password": MANIFEST + suffix}}
     manifest = {"kind": "KubeInlineManifestConfig", "name": "app", "manifest": yaml.safe_dump(secret)}
     variables = {
+        "node_annotations": {
+            "example.org/templated": "before {{ app_key }} after",
+            "example.org/pin": "pin {{ app_pin }}.",
+            "example.org/proxy": f"http://proxy-user:{PROXY}{suffix}@proxy.example.org:3128",
+        },
         "node_registry_auth": {
             "one.example.org": {"username": "puller", "password": "{{ registry_password }}"},
             "two.example.org": {"auth": PLAIN_AUTH},
@@ -390,6 +401,8 @@ def declare_secrets(site: Site, suffix: str = "") -> None:
         "ENVIRONMENT": ENVIRONMENT,
         "CONFIG_FILE": CONFIG_FILE,
         "MANIFEST": MANIFEST,
+        "VARIABLE": VARIABLE,
+        "ETC_FILE": ETC_FILE,
         "PROXY": PROXY,
         "JOIN": JOIN,
     }.items():
@@ -471,7 +484,19 @@ def test_changed_secrets_of_the_user_are_told_and_do_not_show(site: Site) -> Non
         assert shown in run.output
     assert "http://proxy-user:<hidden>@proxy.example.org" in run.output
     stored = "".join(base64.b64decode(json.loads(each)[1]).decode() for each in site.configs().values())
-    for value in (INLINE, IN_TEMPLATE, SHORT, IN_FILE, str(NUMBER), IN_PATCH_FILE, ENVIRONMENT, MANIFEST, PROXY):
+    for value in (
+        INLINE,
+        IN_TEMPLATE,
+        SHORT,
+        IN_FILE,
+        str(NUMBER),
+        IN_PATCH_FILE,
+        ENVIRONMENT,
+        MANIFEST,
+        VARIABLE,
+        ETC_FILE,
+        PROXY,
+    ):
         assert value in stored
     site.require_no_leak(watch)
 

@@ -171,9 +171,11 @@ def test_values_of_encrypted_files_are_found(tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    found = _vaulted.in_files([str(tmp_path), str(tmp_path)], loader("password"))
+    found = _vaulted.in_files([str(tmp_path), str(tmp_path)], [], loader("password"))
     assert sorted(found) == ["83629174", "s3cret-a", "s3cret-w1"]
-    assert _vaulted.in_files([str(tmp_path)], loader("wrong")) == []
+    more = _vaulted.in_files([], [str(tmp_path / "elsewhere/vault.yml")], loader("password"))
+    assert more == ["loaded"]
+    assert _vaulted.in_files([str(tmp_path)], [], loader("wrong")) == []
 
 
 def test_the_values_of_an_encrypted_patch_are_found_and_not_its_keys() -> None:
@@ -181,6 +183,7 @@ def test_the_values_of_an_encrypted_patch_are_found_and_not_its_keys() -> None:
     text += "---\nmachine: {sysctls: {a: '1'}}\n"
     assert _vaulted.in_patch(text) == ["remote", "tcp://x/s3cret", "1"]
     assert "s3cret: [" in _vaulted.in_patch("s3cret: [\n")
+    assert _vaulted.in_patch("born: 1234-56-78\n") == ["1234-56-78"]
 
 
 def test_a_short_secret_is_handed_over_so_that_ansible_tears_no_words() -> None:

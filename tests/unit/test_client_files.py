@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import datetime
 import functools
+import traceback
 import typing as t
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import yaml
 from ansible_collections.homelab.talos.plugins.module_utils import _client_files as files
 from ansible_collections.homelab.talos.plugins.module_utils._cluster_work import kubeconfig_due_for
 from ansible_collections.homelab.talos.plugins.module_utils._credentials import Credentials
+from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import ADMIN, READER, SecretsBundle
 from rehearsal.standin import certificates
 
@@ -229,3 +231,10 @@ def test_a_kubeconfig_may_lead_where_the_nodes_say(tmp_path: Path, given: str, c
     files.put(str(tmp_path / "kubeconfig"), kubeconfig().encode())
     module = t.cast(t.Any, Module(tmp_path))
     assert kubeconfig_due_for(module, None, given, [config]) == reason
+
+
+@pytest.mark.parametrize("text", [b"a: [", b"s3cret", b"clusters: []", b"clusters: [s3cret]", b"", b"a: !!int s3cret"])
+def test_what_is_no_kubeconfig_is_not_quoted(text: bytes) -> None:
+    with pytest.raises(TalosError, match="what the node gave is no kubeconfig") as caught:
+        files.kubeconfig_server(text)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import traceback
 
 import pytest
 
@@ -49,6 +50,21 @@ def test_another_type_is_a_difference(after: bytes) -> None:
     assert documents.diff(before, changed, Redactor(), "talos-w9")["before"]
 
 
+@pytest.mark.parametrize("text", ["1234-56-78", "2026-02-30", "2026-01-02", "2026-01-02 03:04:05", "="])
+def test_what_to_yaml_alone_is_no_text_is_one(text: str) -> None:
+    plain, quoted = (CONFIG.replace(b'"1"', each.encode()) for each in (text, f"'{text}'"))
+    assert found(plain, quoted) == []
+    assert found(CONFIG, plain) == [f"v1alpha1 machine.sysctls.vm.overcommit_memory: 1 -> {text}"]
+    assert text in documents.diff(CONFIG, plain, Redactor(), "talos-w9")["after"]
+
+
+@pytest.mark.parametrize("text", ["0b_", "!!int s3cret", "!!float s3cret", "!!bool s3cret", "!!timestamp s3cret"])
+def test_a_config_that_cannot_be_read_is_an_error_that_quotes_nothing(text: str) -> None:
+    with pytest.raises(documents.BadConfig) as caught:
+        documents.parse(CONFIG.replace(b'"1"', text.encode()))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_documents_of_one_kind_are_told_apart_by_name() -> None:
     vlan = b"---\napiVersion: v1alpha1\nkind: VLANConfig\nname: end0.5\nvlanID: 5\n"
     other = vlan.replace(b"5", b"6")
@@ -64,6 +80,23 @@ def test_a_changed_secret_is_told_and_not_shown() -> None:
     assert "  token: <hidden, changed>" in shown["after"]
     assert "abc123" not in str(shown)
     assert "xyz789" not in str(shown)
+
+
+def test_changed_files_and_environments_are_told_and_not_shown() -> None:
+    before = CONFIG.replace(b"  type: worker\n", b"  type: worker\n  env: {TOKEN: s3cret-1}\n") + (
+        b"---\nkind: EnvironmentConfig\nvariables: {API_TOKEN: s3cret-2}\n---\nkind: EtcFileConfig\nname: a\n"
+        b"contents: s3cret-3\n"
+    )
+    after = before.replace(b"s3cret-", b"other-")
+    assert found(before, after) == [
+        "v1alpha1 machine.env.TOKEN: <hidden> -> <hidden, changed>",
+        "EnvironmentConfig variables.API_TOKEN: <hidden> -> <hidden, changed>",
+        "EtcFileConfig a contents: <hidden> -> <hidden, changed>",
+    ]
+    assert found(CONFIG, before)[0] == "v1alpha1 machine.env: <absent> -> {TOKEN: <hidden>}"
+    shown = str(documents.diff(before, after, Redactor(), "talos-w9"))
+    assert "s3cret-" not in shown
+    assert "other-" not in shown
 
 
 def test_known_secrets_are_hidden_wherever_they_stand_and_decoded() -> None:

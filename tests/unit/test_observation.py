@@ -18,7 +18,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     TalosError,
     WrongName,
 )
-from ansible_collections.homelab.talos.plugins.modules import secrets
+from ansible_collections.homelab.talos.plugins.module_utils._new_bundle import require_maintenance
 from rehearsal import pki
 from tests import simulated
 from tests.simulated import Simulation, simulation
@@ -93,7 +93,7 @@ def test_a_second_pki_is_made_only_beside_nodes_that_are_off_or_in_maintenance(
                 await asyncio.sleep(0.05)
             expected = pytest.raises(TalosError, match="not known whether this node is configured already")
             with expected if refused else contextlib.nullcontext():
-                await secrets.require_maintenance([endpoint_of(nodes.declared("pi"))])
+                await require_maintenance([endpoint_of(nodes.declared("pi"))])
 
     asyncio.run(test())
 
@@ -104,6 +104,6 @@ def test_no_second_pki_is_made_beside_a_configured_node() -> None:
             await nodes.converge("pi")
             await swapped(nodes.fleet.nodes["pi"])
             with pytest.raises(TalosError, match="since pi answers and is configured already"):
-                await secrets.require_maintenance([endpoint_of(nodes.declared("pi"))])
+                await require_maintenance([endpoint_of(nodes.declared("pi"))])
 
     asyncio.run(test())

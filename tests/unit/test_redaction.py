@@ -78,7 +78,14 @@ def test_a_short_secret_is_hidden_as_a_word(secret: str, text: str, shown: str) 
     ("text", "shown"),
     [
         ("proxy http://me:s3cret@proxy:3128/ refused", "proxy http://me:<hidden>@proxy:3128/ refused"),
+        ("http://me:s3c@ret@proxy:3128/ http://a:b@c/", "http://me:<hidden>@proxy:3128/ http://a:<hidden>@c/"),
+        ("http://me:a@b,http://me:c@d", "http://me:<hidden>@b,http://me:<hidden>@d"),
         ("https://x.example.org/?jointoken=abc&y=1", "https://x.example.org/?jointoken=<hidden>&y=1"),
+        (
+            "https://x.example.org/?y=1&api_key=abc&monkey=x",
+            "https://x.example.org/?y=1&api_key=<hidden>&monkey=<hidden>",
+        ),
+        ("https://x.example.org/?sig=abc&page=1", "https://x.example.org/?sig=<hidden>&page=1"),
         ("https://x.example.org:6443/a@b", "https://x.example.org:6443/a@b"),
     ],
 )
@@ -102,7 +109,22 @@ def test_credentials_in_urls_are_hidden(text: str, shown: str) -> None:
         ("uniqueToken", "abc", True),
         ("configFiles.content", "a = b", True),
         ("configFiles.mountPath", "/etc/x", False),
-        ("machine.files.content", "a = b", False),
+        ("machine.files.content", "[auth]\npassword=x\n", True),
+        ("machine.files.path", "/etc/cri/conf.d/20-customization.part", False),
+        ("content", "[plugins]\n", True),  # CRICustomizationConfig
+        ("contents", "a = b", True),  # EtcFileConfig
+        ("cluster.inlineManifests.contents", "kind: Pod", False),
+        ("machine.env.AWS_SECRET_ACCESS_KEY", "x", True),
+        ("machine.env.RETRIES", 5, True),
+        ("machine.nodeLabels.env", "prod", False),
+        ("variables.API_TOKEN", "x", True),  # EnvironmentConfig
+        ("cluster.apiServer.env.TOKEN", "x", True),
+        ("pod.spec.containers.env.value", "x", True),
+        ("cluster.network.cni.flannel.backendExtraConfig.PSK", "x", True),
+        ("machine.install.extraKernelArgs", "talos.config.oauth.client_secret=x", True),
+        ("machine.install.extraKernelArgs", "console=ttyAMA0", False),
+        ("args", "--api-token=x", True),
+        ("args", "--tls-private-key-file=/etc/key.pem", False),
         ("manifest", "apiVersion: v1\nkind: Secret\n", True),
         ("manifest", '{"apiVersion": "v1", "kind": "Secret"}', True),
         ("manifest", "apiVersion: x/v1\nkind: SecretStore\n", False),
@@ -183,6 +205,8 @@ def test_the_secrets_of_a_patch() -> None:
     ]
     assert list(secrets_in(yaml.safe_dump_all(documents))) == ["tok", "pass"]
     assert "s3cret-value" in list(secrets_in("a: [\npassword: s3cret-value\n"))
+    assert list(secrets_in("born: 1234-56-78\npassword: 2026-02-30\n")) == ["2026-02-30"]
+    assert "s3cret-value" in list(secrets_in("a: !!int x\npassword: s3cret-value\n"))
 
 
 def test_many_secrets_cost_little() -> None:

@@ -82,7 +82,18 @@ def test_what_a_bundle_lacks_is_named(content: dict[str, t.Any], path: str) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["s3cret: [", "s3cret", "- s3cret", "", "a: b: s3cret", "certs: s3cret", "\t s3cret: {"]
+    "text",
+    [
+        "s3cret: [",
+        "s3cret",
+        "- s3cret",
+        "",
+        "a: b: s3cret",
+        "certs: s3cret",
+        "\t s3cret: {",
+        "a: !!int s3cret",
+        "2026-02-30",
+    ],
 )
 def test_an_error_never_quotes_the_content(text: str) -> None:
     with pytest.raises(BadBundle) as caught:

@@ -69,3 +69,10 @@ def test_every_error_has_a_remedy() -> None:
                 lacking.append(f"{path.name}:{call.lineno}: {kind.__name__}")
     assert TalosError in without
     assert lacking == []
+
+
+def test_foreign_yaml_is_loaded_in_one_way() -> None:
+    """PyYAML's own safe loader raises any error at a date that is none, or makes one of a text."""
+    for path, tree in trees("module_utils", "modules", "plugin_utils", "action"):
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not names & {"safe_load", "safe_load_all", "full_load", "unsafe_load"}, path.name

@@ -171,6 +171,67 @@ def test_what_is_encrypted_is_not_shown_by_another_module(site: Site) -> None:
     assert "w2: node_labels is <hidden>: cannot be resolved" in str(error.value)
 
 
+def test_what_is_named_secret_is_not_shown(site: Site) -> None:
+    site.set(
+        "w1", cluster_hidden=["{{ looked_up }}", {"pin": 83629174}], looked_up=SECRET, node_board="{{ looked_up }}"
+    )
+    site.set("w2", cluster_hidden=SECRET, node_rack="pin 83629174")
+    site.set("console", cluster_hiden=[SECRET])
+    text = "\n".join(site.validate())
+    assert "w1: node_board is <hidden>: choose one of" in text
+    assert "w2: node_rack is pin <hidden>: " in text
+    assert "w2: cluster_hidden is <hidden>: must be a list of values" in text
+    assert "console: cluster_hiden is <hidden>: not known; did you mean cluster_hidden?" in text
+    assert SECRET[:16] not in text
+
+
+# Where a value comes from: what the play has for it, and what the command line.
+WAYS: dict[str, tuple[dict[str, t.Any], list[str]]] = {
+    "vars_files": ({"vars_files": ["vault.yml"]}, []),
+    "include_vars": ({"pre_tasks": [{"include_vars": "vault.yml"}]}, []),
+    "a role": ({"roles": ["keeper"]}, []),
+    "an inventory": ({}, ["-i", "more.yml"]),
+    "the command line": ({}, ["-e", "@vault.yml"]),
+    "a play": ({"vars": {"kept": vaulted(SECRET)}}, []),
+    "a lookup": ({}, ["-e", '{"kept": "{{ lookup(\'file\', \'plain\') }}", "cluster_hidden": ["{{ kept }}"]}']),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_comes_from_elsewhere_is_not_shown(tmp_path: Path, way: str) -> None:
+    play, words = WAYS[way]
+    tasks = [{"set_fact": {"node_board": "{{ kept }}"}}, {"homelab.talos.validate": {}}]
+    kept = vaulted(yaml.safe_dump({"kept": SECRET}))
+    for name, text in {
+        "hosts.yml": yaml.safe_dump(INVENTORY),
+        "play.yml": yaml.dump([{"hosts": "c1", **play, "tasks": tasks}], Dumper=Dumper),
+        "vault.yml": kept,
+        "roles/keeper/vars/main.yml": kept,
+        "more.yml": vaulted(yaml.safe_dump({"all": {"vars": {"kept": SECRET, "node_rack": "attic"}}})),
+        "plain": SECRET,
+        "password": KEY.decode(),
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            *("--vault-password-file", "password", "-i", "hosts.yml", "play.yml", *words),
+        ],
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "c1: node_board is <hidden>: choose one of rpi_4, rpi_5, generic" in done.stdout, done.stdout + done.stderr
+    assert SECRET[:16] not in done.stdout + done.stderr
+
+
 def test_a_host_that_is_pasted_twice_is_refused(tmp_path: Path) -> None:
     """Ansible itself takes the last one, with a warning: a node would vanish."""
     hosts = tmp_path / "hosts.yml"
