@@ -52,6 +52,11 @@ class Assessment:
     def needs_work(self) -> bool:
         return self.state != AS_DECLARED
 
+    @property
+    def answers_us(self) -> bool:
+        """By our PKI, and it is the right machine."""
+        return self.error is None and self.observation.configs is not None
+
     def as_dict(self) -> dict[str, t.Any]:
         status = self.observation.status
         return {

@@ -35,7 +35,7 @@ attributes:
     support: full
 options:
   details:
-    description: Also ask each node for its version and certificate.
+    description: Also ask each node for its version, schematic and certificate.
     type: bool
     default: false
   renew_before:
@@ -91,7 +91,7 @@ nodes:
       type: list
       elements: dict
     error:
-      description: Why it cannot be looked at, or what is wrong with it.
+      description: Why it cannot be looked at, or what is wrong with it; with O(details), why it does not tell these.
       type: str
     version:
       description: Its Talos version, with O(details).
@@ -101,8 +101,16 @@ nodes:
       description: The version that it should have, with O(details).
       type: str
       sample: v1.14.2
+    schematic_id:
+      description: ID of the schematic that it runs, with O(details); empty where its image is not of an Image Factory.
+      type: str
+      sample: ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9
+    declared_schematic_id:
+      description: The one that it should run, with O(details).
+      type: str
+      sample: ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9
     upgrade:
-      description: The command that brings it to that version, with O(details); empty where it has it.
+      description: The command that brings it to that version and schematic, with O(details); empty where it has both.
       type: str
       sample: ""
     certificate_end:
@@ -161,8 +169,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     nodes, context = nodes_of(module), module.context(bundle)
     found = wait_for(plan(nodes, context, assessor, module.control_planes))
     cache.save()
-    answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
-    more = wait_for(details(answering, context, cluster_of(module).talos_version))
+    asked = [node for node in nodes if found.nodes[node.name].answers_us] if module.params["details"] else []
+    more = wait_for(details(asked, context, cluster_of(module).talos_version))
     result = {
         "changed": False,
         "admin_dir": module.params["admin_dir"],

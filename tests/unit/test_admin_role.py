@@ -116,14 +116,23 @@ def test_the_message_shows_nodes_that_need_a_look(files: Path, home: Path) -> No
     folder = home / ".homelab" / "lab"
     fine: dict[str, t.Any] = {"state": "as-declared", "stage": "running", "ready": True, "unmet": [], "error": ""}
     old = {"version": "v1.13.9", "declared_version": "v1.14.2", "upgrade": "talosctl upgrade"}
-    nodes = {"a": fine, "bb": {**fine, "ready": False, "unmet": ["services", "staticPods"]}, "c": {**fine, **old}}
+    other = {**old, "version": "v1.14.2", "schematic_id": "cd" * 32, "declared_schematic_id": "ab" * 32}
+    nodes = {
+        "a": fine,
+        "bb": {**fine, "ready": False, "unmet": ["services", "staticPods"]},
+        "c": {**fine, **old},
+        "d": {**fine, **other},
+        "e": {**fine, "error": "e: no answer within 10 s."},
+    }
     for name in ("talosconfig", "kubeconfig"):
         (folder / name).touch()
     (folder / "status.json").write_text(json.dumps({"nodes": nodes, "etcd_problems": ["alarm NOSPACE"]}))
     assert run(home, files / "homelab-status").stdout.splitlines() == [
-        "Cluster lab, 0 minutes ago: 1 of 3 nodes as declared and ready",
+        "Cluster lab, 0 minutes ago: 1 of 5 nodes as declared and ready",
         "  bb  as-declared  running  not ready: services, staticPods",
         "  c   as-declared  running  Talos v1.13.9, declared is v1.14.2",
+        "  d   as-declared  running  schematic cdcdcdcd, declared is abababab",
+        "  e   as-declared  running  e: no answer within 10 s.",
         "  etcd: alarm NOSPACE",
     ]
     (folder / "status.json").write_text('{"nodes": ')
