@@ -117,6 +117,11 @@ nodes:
       description: When the certificate of its API ends, with O(details). Talos renews it by itself.
       type: str
       sample: "2026-11-23T13:26:30Z"
+looked_at:
+  description: When the look began, by the admin host's clock.
+  returned: success
+  type: str
+  sample: "2026-11-23T13:26:30Z"
 admin_dir:
   description: The cluster's folder on the admin host.
   returned: success
@@ -153,6 +158,7 @@ failure:
   type: dict
 """
 
+import datetime
 import typing as t
 
 from ..module_utils._module import TalosModule, shared, wait_for
@@ -164,6 +170,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._details import details
     from ..module_utils._planning import plan
 
+    looked_at = datetime.datetime.now(datetime.timezone.utc)
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
     nodes, context = nodes_of(module), module.context(bundle)
@@ -173,6 +180,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     more = wait_for(details(asked, context, cluster_of(module).talos_version))
     result = {
         "changed": False,
+        "looked_at": looked_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "admin_dir": module.params["admin_dir"],
         "nodes": {name: {**each.as_dict(), **more.get(name, {})} for name, each in found.nodes.items()},
         "summary": found.summary(),
