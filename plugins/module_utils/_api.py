@@ -123,7 +123,6 @@ class Applied:
 class Version:
     tag: str
     arch: str
-    platform: str
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,6 @@ class EtcdStatus:
     learner: bool
     errors: tuple[str, ...]
     db_size: int
-    version: str
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ class Node:
     async def version(self) -> Version:
         """``talosctl version``"""
         answer = await self._unary("/machine.MachineService/Version", "version")
-        return Version(answer.version.tag, answer.version.arch, answer.platform.name)
+        return Version(answer.version.tag, answer.version.arch)
 
     async def machine_status(self) -> MachineStatus:
         """``talosctl get machinestatus``"""
@@ -370,7 +368,6 @@ class Node:
             status.is_learner,
             tuple(status.errors),
             status.db_size,
-            status.protocol_version,
         )
 
     # --- credentials
