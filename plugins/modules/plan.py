@@ -11,11 +11,12 @@ module: plan
 short_description: Look at all nodes at once and tell what a run would do
 version_added: 0.1.0
 description:
-  - Asks all nodes at once, in one process, and compares each with its declaration. Changes nothing.
+  - Asks all nodes at once, in one process, and compares each with its declaration. Changes no node; keeps digests of
+    rendered configs in the cluster's folder, so that the next look need not render them.
   - A node is RV(nodes.state) V(as-declared), V(differs), V(pending-reboot) (the declared config is stored and waits
     for a reboot), V(maintenance), V(foreign-pki) (configured by another cluster), V(wrong-machine) (another MAC
     address than declared), V(invalid) (its declared config cannot be rendered, or the one that it holds cannot be
-    read) or V(unreachable).
+    read, or Kubernetes would go down a minor or up more than one) or V(unreachable).
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -188,22 +189,12 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "etcd_problems": found.etcd_problems,
         "healthy": found.healthy,
         "due": files_due(module, bundle, found),
-        "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
+        "warnings": rendering.warnings + found.warnings(nodes),
     }
     if any(each.state == INVALID for each in found.nodes.values()):
         # talosctl may quote what it refused.
         return t.cast("dict[str, t.Any]", module.thorough_redactor().result(result))
     return result
-
-
-def fingerprint_warning(names: list[str]) -> list[str]:
-    """One for all nodes, before any is sent the cluster's secrets."""
-    if not names:
-        return []
-    return [
-        f"node_fingerprint is not declared for {', '.join(names)}: only the MAC address proves that these are the "
-        "right machines when they are sent the cluster's secrets"
-    ]
 
 
 def main() -> None:
