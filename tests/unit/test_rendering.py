@@ -35,6 +35,7 @@ class Stub(Talosctl):
 
     def __init__(self, path: Path) -> None:
         path.write_text("talosctl")
+        path.chmod(0o755)
         super().__init__(str(path))
         self.rendered = 0
         self.validated = 0
