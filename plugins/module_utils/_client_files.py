@@ -17,7 +17,7 @@ import typing as t
 from ._api import Endpoint, connect
 from ._credentials import BadTalosconfig, Credentials, certificate_times
 from ._errors import TalosError
-from ._rendering import is_private, read_private, write_private
+from ._whole_file import is_private, read_private, write_private
 from ._yaml import yaml
 
 TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader", "kubeconfig"
