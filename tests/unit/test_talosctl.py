@@ -76,6 +76,11 @@ def test_a_pipe_that_an_orphan_holds_open_holds_nobody_up(tmp_path: Path) -> Non
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
+def test_a_kernel_that_tells_of_no_end_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    assert script(tmp_path, "sleep 0.1; echo Talos v1.14.2").version() == "v1.14.2"
+
+
 @pytest.mark.parametrize(("version", "fits"), [("v1.14.0", True), ("v1.14.9-rc.1", True), ("v1.13.9", False)])
 def test_the_minor_must_be_the_nodes(tmp_path: Path, version: str, fits: bool) -> None:
     talosctl = script(tmp_path, f"echo Talos {version}")
