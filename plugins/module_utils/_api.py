@@ -133,7 +133,6 @@ class Applied:
 class Version:
     tag: str
     arch: str
-    platform: str
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,6 @@ class EtcdStatus:
     learner: bool
     errors: tuple[str, ...]
     db_size: int
-    version: str
 
 
 @dataclass(frozen=True)
@@ -245,7 +243,7 @@ class Node:
     async def version(self) -> Version:
         """``talosctl version``"""
         answer = await self._unary("/machine.MachineService/Version", "version")
-        return Version(answer.version.tag, answer.version.arch, answer.platform.name)
+        return Version(answer.version.tag, answer.version.arch)
 
     async def machine_status(self) -> MachineStatus:
         """``talosctl get machinestatus``"""
@@ -387,7 +385,6 @@ class Node:
             status.is_learner,
             tuple(status.errors),
             status.db_size,
-            status.protocol_version,
         )
 
     # --- credentials

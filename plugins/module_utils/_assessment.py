@@ -14,6 +14,7 @@ from . import _observation as observation
 from ._api import Endpoint, MachineConfigs
 from ._declaration import Node
 from ._errors import TalosError, WrongMachine
+from ._kubernetes_path import KubernetesPath, require_path
 from ._observation import Observation
 from ._redaction import Redactor
 from ._rendering import Rendering, sha256
@@ -52,6 +53,11 @@ class Assessment:
     def needs_work(self) -> bool:
         return self.state != AS_DECLARED
 
+    @property
+    def answers_us(self) -> bool:
+        """By our PKI, and it is the right machine."""
+        return self.error is None and self.observation.configs is not None
+
     def as_dict(self) -> dict[str, t.Any]:
         status = self.observation.status
         return {
@@ -81,7 +87,7 @@ class Assessor:
         """An error of one node, which is no other's, is in its assessment. Raises NoTalosctl."""
         try:
             return self._assess(node, seen)
-        except (TalosctlError, documents.BadConfig) as error:
+        except (TalosctlError, documents.BadConfig, KubernetesPath) as error:
             error.node = node.name
             return Assessment(node.name, INVALID, seen, error=error)
 
@@ -113,6 +119,7 @@ class Assessor:
         stored_is = same(configs.stored, config)
         if active_is and stored_is:
             return Assessment(node.name, AS_DECLARED, seen, config)
+        require_path(configs.active, config)
         state = PENDING if stored_is else DIFFERS
         return self._compared(node, state, seen, configs.stored if active_is else configs.active, config)
 

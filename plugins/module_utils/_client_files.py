@@ -10,12 +10,14 @@ import base64
 import binascii
 import datetime
 import os
+import ssl
 import time
 import typing as t
 
+from ._api import Endpoint, connect
 from ._credentials import BadTalosconfig, Credentials, certificate_times
 from ._errors import TalosError
-from ._rendering import is_private, read_private, write_private
+from ._whole_file import is_private, read_private, write_private
 from ._yaml import load, yaml
 
 TALOSCONFIG, READER_TALOSCONFIG, KUBECONFIG = "talosconfig", "talosconfig.reader", "kubeconfig"
@@ -91,6 +93,18 @@ def kubeconfig_due(
     if not leads_home(server):
         return f"its server is {server}"
     return _ending(times, renew_before) or _too_open(path)
+
+
+async def fetch_kubeconfig(control_planes: t.Sequence[Endpoint], context: ssl.SSLContext) -> bytes:
+    """From the first control plane that gives one. Raises the error of the first."""
+    errors: list[TalosError] = []
+    for endpoint in control_planes:
+        try:
+            async with connect(endpoint, context) as node:
+                return await node.kubeconfig()
+        except TalosError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def kubeconfig_server(text: bytes) -> str:

@@ -13,9 +13,10 @@ import typing as t
 from . import _client_files as files
 from ._assessment import Assessment, Assessor
 from ._declaration import Cluster, Node
-from ._rendering import DigestCache, Rendering, expand
+from ._rendering import DigestCache, Rendering
 from ._secrets_bundle import ADMIN, READER, SecretsBundle
 from ._talosctl import Talosctl
+from ._whole_file import expand
 
 if t.TYPE_CHECKING:
     from ._module import TalosModule

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import select
 import signal
 import subprocess
 import time
@@ -100,16 +101,33 @@ class Commands:
 
     def _await(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         ends = time.monotonic() + seconds
-        while process.poll() is None:
-            self.watch.check()
-            if time.monotonic() > ends:
-                raise CommandTimeout(f"not done within {seconds:g} s")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_PAUSE_SECONDS)
+        with _told_of_the_end(process) as wait:
+            while process.poll() is None:
+                self.watch.check()
+                if time.monotonic() > ends:
+                    raise CommandTimeout(f"not done within {seconds:g} s")
+                wait(_PAUSE_SECONDS)
 
     def _text(self, file: t.IO[bytes]) -> str:
         file.seek(0)
         return self.redact(file.read().decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _told_of_the_end(process: subprocess.Popen[bytes]) -> t.Iterator[t.Callable[[float], object]]:
+    """Waits so many seconds, or until the process ends; Popen.wait would look for its end now and then only."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        # An older kernel.
+        yield time.sleep
+        return
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    try:
+        yield lambda seconds: poll.poll(seconds * 1000)
+    finally:
+        os.close(descriptor)
 
 
 def _in_memory() -> t.IO[bytes]:

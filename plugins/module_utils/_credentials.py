@@ -46,11 +46,6 @@ class Credentials:
             raise BadTalosconfig(f"{origin} is not a talosconfig with a current context") from None
 
     @property
-    def not_after(self) -> datetime.datetime:
-        """When the client certificate ends (UTC, aware)."""
-        return certificate_times(self.crt)[1]
-
-    @property
     def roles(self) -> tuple[str, ...]:
         """Talos keeps the roles in the certificate's organization, such as ``os:admin``."""
         from cryptography import x509

@@ -181,8 +181,8 @@ class TalosModule:
     def context(self, bundle: SecretsBundle | None = None) -> ssl.SSLContext:
         """Mutual TLS by the talosconfig where one is given, else by the bundle with a certificate of one hour."""
         from ._credentials import Credentials
-        from ._rendering import read_private
         from ._secrets_bundle import ADMIN
+        from ._whole_file import read_private
 
         path = self.params.get("talosconfig")
         if path:

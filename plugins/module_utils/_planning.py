@@ -51,12 +51,18 @@ class Plan:
             for each in self.nodes.values()
         )
 
-    def unproven(self, nodes: t.Sequence[Node]) -> list[str]:
-        """Nodes in maintenance for which only a MAC address can prove that they are the right machines."""
-        return [
+    def warnings(self, nodes: t.Sequence[Node]) -> list[str]:
+        """One for all nodes in maintenance of which only a MAC address can prove that they are the right machines."""
+        unproven = [
             node.name
             for node in nodes
             if self.nodes[node.name].state == observation.MAINTENANCE and not node.fingerprint
+        ]
+        if not unproven:
+            return []
+        return [
+            f"node_fingerprint is not declared for {', '.join(unproven)}: only the MAC address proves that these are "
+            "the right machines when they are sent the cluster's secrets"
         ]
 
     def summary(self) -> list[str]:
@@ -77,14 +83,10 @@ async def look(nodes: t.Sequence[Node], context: ssl.SSLContext) -> dict[str, Ob
 
     async def one(name: str) -> Observation:
         node = by_name[name]
-        return await observe(endpoint_of(node), context, expected_fingerprint=node.fingerprint or "")
+        return await observe(endpoint_of(node), context, expected_fingerprint=node.fingerprint)
 
-    seen = await on_each(by_name, one)
-    return {name: each if isinstance(each, Observation) else _unreachable(each) for name, each in seen.items()}
-
-
-def _unreachable(error: TalosError) -> Observation:
-    return Observation("unreachable", error=error)
+    # Each answer is an Observation, for observe raises no TalosError.
+    return t.cast("dict[str, Observation]", await on_each(by_name, one))
 
 
 async def _with_macs(
@@ -97,7 +99,10 @@ async def _with_macs(
             return replace(seen[name], macs=await observation.macs(node))
 
     asked = await on_each(by_name, one)
-    return {name: each if isinstance(each, Observation) else _unreachable(each) for name, each in asked.items()}
+    return {
+        name: Observation(observation.UNREACHABLE, error=each) if isinstance(each, TalosError) else each
+        for name, each in asked.items()
+    }
 
 
 async def plan(

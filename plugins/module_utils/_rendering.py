@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import typing as t
 
 from ._declaration import Cluster, Node
 from ._secrets_bundle import SecretsBundle
 from ._talosctl import Talosctl, TalosctlError
-from ._whole_file import make_private, whole_file
+from ._whole_file import write_private
 
 # Changes when this file renders the same inputs to other bytes.
 _FORMAT = "1"
@@ -109,30 +108,3 @@ class Rendering:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def write_private(path: str, content: bytes) -> None:
-    """Whole or not at all, 0600, in a folder made 0700 where it is missing, as are those above it."""
-    folder = os.path.dirname(path)
-    make_private(folder)
-    with whole_file(folder, content) as temporary:
-        os.replace(temporary, path)
-
-
-def read_private(path: str) -> bytes | None:
-    """The content, or None where there is no file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def is_private(path: str) -> bool:
-    """Only its owner can read it."""
-    return not os.stat(path).st_mode & 0o077
-
-
-def expand(path: str) -> str:
-    """A path as users write it."""
-    return os.path.abspath(os.path.expanduser(os.path.expandvars(path)))

@@ -39,7 +39,8 @@ def complaint(name: str, node: t.Mapping[str, t.Any], etcd_problems: t.Sequence[
         fields = "; ".join(f"{each['document']} {each['path']}".strip() for each in node["differences"][:5])
         return str(node["error"]) or f"{name} is {node['state']}: {fields}"
     wrong = [*_unready(node), *_outdated(node), *etcd_problems]
-    return f"{name}: {'; '.join(wrong)}" if wrong else ""
+    said = [str(node["error"]), f"{name}: {'; '.join(wrong)}" if wrong else ""]
+    return " ".join(filter(None, said))
 
 
 def _unready(node: t.Mapping[str, t.Any]) -> list[str]:
@@ -51,4 +52,5 @@ def _unready(node: t.Mapping[str, t.Any]) -> list[str]:
 def _outdated(node: t.Mapping[str, t.Any]) -> list[str]:
     if not node.get("upgrade"):
         return []
-    return [f"it runs Talos {node['version']}, declared is {node['declared_version']}: {node['upgrade']}"]
+    what, key = ("schematic", "schematic_id") if node["version"] == node["declared_version"] else ("Talos", "version")
+    return [f"it runs {what} {node[key] or 'none'}, declared is {node[f'declared_{key}']}: {node['upgrade']}"]

@@ -14,10 +14,11 @@ import contextlib
 import os
 import re
 import shlex
-import subprocess
 import typing as t
 
+from ._commands import Commands, CommandTimeout, NoCommand, found
 from ._errors import TalosError
+from ._progress import Watch
 from ._redaction import without_quotes
 
 SECONDS = 60.0
@@ -55,17 +56,17 @@ class Talosctl:
     def version(self) -> str:
         """Such as ``v1.14.2``."""
         text = self._run(["version", "--client", "--short"]).decode(errors="replace")
-        found = re.search(r"\bv\d+\.\d+\.\d+\S*", text)
-        if not found:
+        told = re.search(r"\bv\d+\.\d+\.\d+\S*", text)
+        if not told:
             raise NoTalosctl(f"{self.path} does not tell its version: {text.strip()[:200]}")
-        return found.group(0)
+        return told.group(0)
 
     def require_minor(self, talos_version: str) -> None:
         """Raises NoTalosctl where this binary is of another minor than the nodes."""
-        found = self.version()
-        if _minor(found) != _minor(talos_version):
+        version = self.version()
+        if _minor(version) != _minor(talos_version):
             raise NoTalosctl(
-                f"{self.path} is {found}, and the nodes run Talos {talos_version}: the minors must be equal"
+                f"{self.path} is {version}, and the nodes run Talos {talos_version}: the minors must be equal"
             )
 
     def gen_secrets(self, talos_version: str) -> bytes:
@@ -110,41 +111,28 @@ class Talosctl:
         return [line[len(prefix) :] for line in err.splitlines() if line.startswith(prefix)]
 
     def _found(self) -> str:
-        if os.sep in self.path:
-            return os.path.expanduser(self.path)
-        for folder in os.get_exec_path():
-            candidate = os.path.join(folder, self.path)
-            if os.access(candidate, os.X_OK):
-                return candidate
-        raise NoTalosctl(f"{self.path} is not in PATH")
+        try:
+            return found(self.path, NoTalosctl.remedy)
+        except NoCommand as error:
+            raise NoTalosctl(error.cause) from error
 
     def _run(self, arguments: list[str], remedy: str = "") -> bytes:
         return self._run_both(arguments, remedy)[0]
 
     def _run_both(self, arguments: list[str], remedy: str = "") -> tuple[bytes, str]:
         argv = [self._found(), *arguments]
-        descriptors = [int(each) for each in re.findall(r"/proc/self/fd/(\d+)", " ".join(arguments))]
+        descriptors = tuple(int(each) for each in re.findall(r"/proc/self/fd/(\d+)", " ".join(arguments)))
         command = _MEMORY_FILE.sub("FILE", shlex.join(["talosctl", *arguments]))
         try:
-            # run_command of Ansible has no time limit, and this class knows no Ansible.
-            done = subprocess.run(  # pylint: disable=ansible-bad-function
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                pass_fds=descriptors,
-                timeout=self._seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise TalosctlError(
-                f"not done within {self._seconds:g} s", command=command, remedy="Look at the machine's load"
-            ) from error
-        except OSError as error:
-            raise NoTalosctl(f"{argv[0]} cannot be run: {error.strerror}") from error
-        err = _MEMORY_FILE.sub("the config", done.stderr.decode(errors="replace"))
-        if done.returncode != 0:
-            raise TalosctlError(_readable(err) or f"exit code {done.returncode}", command=command, remedy=remedy)
-        return done.stdout, err
+            done = Commands(os.curdir, os.environ, Watch(), descriptors).run(argv, seconds=self._seconds)
+        except CommandTimeout as error:
+            raise TalosctlError(error.cause, command=command, remedy="Look at the machine's load") from error
+        except NoCommand as error:
+            raise NoTalosctl(error.cause) from error
+        err = _MEMORY_FILE.sub("the config", done.err)
+        if done.code != 0:
+            raise TalosctlError(_readable(err) or f"exit code {done.code}", command=command, remedy=remedy)
+        return done.out.encode(), err
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the homelab.talos collection: it may change without notice.
-"""Files that are whole or not there, also where the process is killed while it writes."""
+"""Files that are whole or not there, also where the process is killed while it writes; those that are ours alone."""
 
 from __future__ import annotations
 
@@ -48,6 +48,33 @@ def make_private(folder: str) -> None:
     if folder and not os.path.isdir(folder):
         make_private(os.path.dirname(folder))
         os.makedirs(folder, mode=0o700, exist_ok=True)
+
+
+def write_private(path: str, content: bytes) -> None:
+    """Whole or not at all, 0600, in a folder made 0700 where it is missing, as are those above it."""
+    folder = os.path.dirname(path)
+    make_private(folder)
+    with whole_file(folder, content) as temporary:
+        os.replace(temporary, path)
+
+
+def read_private(path: str) -> bytes | None:
+    """The content, or None where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def is_private(path: str) -> bool:
+    """Only its owner can read it."""
+    return not os.stat(path).st_mode & 0o077
+
+
+def expand(path: str) -> str:
+    """A path as users write it."""
+    return os.path.abspath(os.path.expanduser(os.path.expandvars(path)))
 
 
 def _nameless(folder: str) -> int | None:

@@ -68,35 +68,27 @@ from ..module_utils._module import TalosModule, shared, wait_for
 def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils import _client_files as files
     from ..module_utils._cluster_work import kubeconfig_due_for
+    from ..module_utils._errors import TalosError
 
     path = module.folder_path(files.KUBECONFIG)
     if module.before_first_run:
         return {"changed": True, "path": path, "reason": files.NO_BUNDLE}
     bundle = None if module.params["talosconfig"] and not module.params["secrets"] else module.bundle
     reason = kubeconfig_due_for(module, bundle)
+    if not reason:
+        return {"changed": False, "path": path, "reason": ""}
+    try:
+        content = wait_for(files.fetch_kubeconfig(module.control_planes, module.context()))
+    except TalosError:
+        # What a run does before may be what makes a node give one.
+        if not module.check_mode:
+            raise
+        return {"changed": True, "path": path, "reason": reason}
+    # A patch may have given the nodes another endpoint than the declared one.
+    reason = kubeconfig_due_for(module, bundle, files.kubeconfig_server(content))
     if reason and not module.check_mode:
-        content = wait_for(fetch(module))
-        # A patch may have given the nodes another endpoint than the declared one.
-        reason = kubeconfig_due_for(module, bundle, files.kubeconfig_server(content))
-        if reason:
-            files.put(path, content, reason)
+        files.put(path, content, reason)
     return {"changed": bool(reason), "path": path, "reason": reason}
-
-
-async def fetch(module: TalosModule) -> bytes:
-    """From the first control plane that gives one."""
-    from ..module_utils._api import connect
-    from ..module_utils._errors import TalosError
-
-    context = module.context()
-    errors: list[TalosError] = []
-    for endpoint in module.control_planes:
-        try:
-            async with connect(endpoint, context) as node:
-                return await node.kubeconfig()
-        except TalosError as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def main() -> None:

@@ -176,7 +176,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
 
 
 def rendered(module: TalosModule, config: bytes) -> dict[str, t.Any]:
-    from ..module_utils._rendering import expand, is_private, read_private, write_private
+    from ..module_utils._whole_file import expand, is_private, read_private, write_private
 
     dest = expand(module.params["dest"])
     changed = read_private(dest) != config or not is_private(dest)

@@ -50,6 +50,7 @@ options:
 """
 
 EXAMPLES = r"""
+# Tasks of a play
 - name: Gather the facts of the nodes
   homelab.talos.node_info:
 
@@ -57,6 +58,8 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     var: ansible_facts.talos.unmet
 
+---
+# A play of its own
 - name: Gather the facts of the nodes as those of any host
   hosts: talos
   gather_facts: true

@@ -11,11 +11,12 @@ module: plan
 short_description: Look at all nodes at once and tell what a run would do
 version_added: 0.1.0
 description:
-  - Asks all nodes at once, in one process, and compares each with its declaration. Changes nothing.
+  - Asks all nodes at once, in one process, and compares each with its declaration. Changes no node; keeps digests of
+    rendered configs in the cluster's folder, so that the next look need not render them.
   - A node is RV(nodes.state) V(as-declared), V(differs), V(pending-reboot) (the declared config is stored and waits
     for a reboot), V(maintenance), V(foreign-pki) (configured by another cluster), V(wrong-machine) (another MAC
     address than declared), V(invalid) (its declared config cannot be rendered, or the one that it holds cannot be
-    read) or V(unreachable).
+    read, or Kubernetes would go down a minor or up more than one) or V(unreachable).
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -35,7 +36,7 @@ attributes:
     support: full
 options:
   details:
-    description: Also ask each node for its version and certificate.
+    description: Also ask each node for its version, schematic and certificate.
     type: bool
     default: false
   renew_before:
@@ -91,7 +92,7 @@ nodes:
       type: list
       elements: dict
     error:
-      description: Why it cannot be looked at, or what is wrong with it.
+      description: Why it cannot be looked at, or what is wrong with it; with O(details), why it does not tell these.
       type: str
     version:
       description: Its Talos version, with O(details).
@@ -101,14 +102,27 @@ nodes:
       description: The version that it should have, with O(details).
       type: str
       sample: v1.14.2
+    schematic_id:
+      description: ID of the schematic that it runs, with O(details); empty where its image is not of an Image Factory.
+      type: str
+      sample: ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9
+    declared_schematic_id:
+      description: The one that it should run, with O(details).
+      type: str
+      sample: ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9
     upgrade:
-      description: The command that brings it to that version, with O(details); empty where it has it.
+      description: The command that brings it to that version and schematic, with O(details); empty where it has both.
       type: str
       sample: ""
     certificate_end:
       description: When the certificate of its API ends, with O(details). Talos renews it by itself.
       type: str
       sample: "2026-11-23T13:26:30Z"
+looked_at:
+  description: When the look began, by the admin host's clock.
+  returned: success
+  type: str
+  sample: "2026-11-23T13:26:30Z"
 admin_dir:
   description: The cluster's folder on the admin host.
   returned: success
@@ -145,6 +159,7 @@ failure:
   type: dict
 """
 
+import datetime
 import typing as t
 
 from ..module_utils._module import TalosModule, shared, wait_for
@@ -156,13 +171,14 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     from ..module_utils._details import details
     from ..module_utils._planning import plan
 
+    looked_at = datetime.datetime.now(datetime.timezone.utc)
     bundle = module.bundle
     assessor, rendering, cache = assessor_of(module, bundle)
     nodes, context = nodes_of(module), module.context(bundle)
     found = wait_for(plan(nodes, context, assessor, module.control_planes))
     cache.save()
-    answering = [node for node in nodes if found.nodes[node.name].error is None] if module.params["details"] else []
-    more = wait_for(details(answering, context, cluster_of(module).talos_version))
+    asked = [node for node in nodes if found.nodes[node.name].answers_us] if module.params["details"] else []
+    more = wait_for(details(asked, context, cluster_of(module).talos_version))
     refused = [each.error for each in found.nodes.values() if each.state == INVALID and each.error]
     redactor = module.thorough_redactor() if refused else module.redactor
     for error in refused:
@@ -170,6 +186,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         error.cause = redactor.text(error.cause)
     return {
         "changed": False,
+        "looked_at": looked_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "admin_dir": module.params["admin_dir"],
         "nodes": {name: {**each.as_dict(), **more.get(name, {})} for name, each in found.nodes.items()},
         "summary": found.summary(),
@@ -177,18 +194,8 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "etcd_problems": found.etcd_problems,
         "healthy": found.healthy,
         "due": files_due(module, bundle, found),
-        "warnings": rendering.warnings + fingerprint_warning(found.unproven(nodes)),
+        "warnings": rendering.warnings + found.warnings(nodes),
     }
-
-
-def fingerprint_warning(names: list[str]) -> list[str]:
-    """One for all nodes, before any is sent the cluster's secrets."""
-    if not names:
-        return []
-    return [
-        f"node_fingerprint is not declared for {', '.join(names)}: only the MAC address proves that these are the "
-        "right machines when they are sent the cluster's secrets"
-    ]
 
 
 def main() -> None:

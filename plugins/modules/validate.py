@@ -17,8 +17,12 @@ description:
 author:
   - homelab.talos contributors (@homelab-talos)
 extends_documentation_fragment:
-  - homelab.talos.talos
   - homelab.talos.attributes
+attributes:
+  platform:
+    description: The controller; no other machine is spoken to.
+    support: full
+    platforms: posix
 """
 
 EXAMPLES = r"""

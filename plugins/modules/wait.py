@@ -12,6 +12,7 @@ short_description: Wait until nodes or the cluster are in a state
 version_added: 0.1.0
 description:
   - Polls until the nodes are in the named state, and tells at intervals, and in the error, what is still missing.
+  - In check mode it looks once and does not fail, for what is missing may come by what a run would do before.
 
 author:
   - homelab.talos contributors (@homelab-talos)
@@ -81,13 +82,18 @@ from ..module_utils._module import TalosModule, shared, wait_for
 
 
 def work(module: TalosModule) -> dict[str, t.Any]:
+    from ..module_utils._client_files import NO_BUNDLE
     from ..module_utils._cluster_work import nodes_of
     from ..module_utils._readiness import missing
     from ..module_utils._waiting import StillWaiting, WaitedTooLong, poll
 
+    if module.before_first_run:
+        return {"changed": False, "missing": [NO_BUNDLE]}
     nodes = nodes_of(module)
     context = module.context()
     until = module.params["until"]
+    if module.check_mode:
+        return {"changed": False, "missing": wait_for(missing(nodes, until, context, module.control_planes))}
     lines: list[str] = []
 
     async def look() -> None:

@@ -203,7 +203,7 @@ KILLED_WHILE_WRITING = """
 import os, signal, sys
 def killed(*_words, **_options):
     os.kill(os.getpid(), signal.SIGKILL)
-from ansible_collections.homelab.talos.plugins.module_utils import _rendering
+from ansible_collections.homelab.talos.plugins.module_utils import _whole_file
 from ansible_collections.homelab.talos.plugins.plugin_utils import _bundle_file
 setattr(os, sys.argv[1], killed)
 if sys.argv[2] == "bundle":
@@ -212,7 +212,7 @@ if sys.argv[2] == "bundle":
     file._encrypt = lambda text: b"the bundle"
     file.create(type("Bundle", (), {"as_dict": lambda self: {}})())
 else:
-    _rendering.write_private(sys.argv[3], b"the secret")
+    _whole_file.write_private(sys.argv[3], b"the secret")
 """
 
 

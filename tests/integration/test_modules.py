@@ -160,6 +160,13 @@ def test_a_look_before_the_first_run_makes_nothing(bench: Bench) -> None:
     assert {node["stage"] for node in bench.status().values()} == {"maintenance"}
 
 
+def test_wait_in_check_mode_before_the_first_run_says_that_there_is_nothing(bench: Bench) -> None:
+    bench.forget_calls()
+    (result,) = bench.tasks({"homelab.talos.wait": {}, "check_mode": True})
+    assert (result["failed"], result.get("missing")) == (False, ["there is no secrets bundle yet"])
+    assert bench.calls() == []
+
+
 def test_two_runs_at_once_make_one_bundle(bench: Bench) -> None:
     slow = bench.folder / "slow-talosctl"
     slow.write_text(f'#!/bin/sh\n[ "$2" = secrets ] && sleep 3\nexec "{bench.state}/bin/talosctl" "$@"\n')
@@ -182,6 +189,9 @@ def test_two_runs_at_once_make_one_bundle(bench: Bench) -> None:
 def test_node_info_and_wait_in_maintenance(bench: Bench) -> None:
     wait = {"homelab.talos.wait": {"until": "maintenance", "timeout": 20}}
     late = {"homelab.talos.wait": {"until": "configured", "timeout": 1}}
+    # Without a time, for it does not wait.
+    (check,) = bench.tasks({"homelab.talos.wait": {"until": "configured"}, "check_mode": True})
+    assert (check["failed"], check["missing"]) == (False, [f"{CP}: it is in maintenance"])
     results = bench.tasks(wait, late, {"homelab.talos.node_info": {}}, {"homelab.talos.plan": {}}, hosts="talos")
     assert results[0]["missing"] == []
     assert results[1]["failed"]
@@ -355,7 +365,7 @@ def test_the_action_group_sets_defaults_for_each_of_its_modules(cluster: Bench) 
 def test_facts_are_gathered_as_those_of_any_host(cluster: Bench) -> None:
     """As the documentation of node_info shows it."""
     texts = importlib.import_module("ansible_collections.homelab.talos.plugins.modules.node_info").EXAMPLES
-    example = next(each for each in yaml.safe_load(texts) if "hosts" in each)
+    _tasks, (example,) = yaml.safe_load_all(texts)
     defaults = example["module_defaults"]
     defaults["homelab.talos.node_info"]["talosconfig"] = str(cluster.admin_dir / "talosconfig.reader")
     message = "{{ ansible_facts.talos.stage }} {{ ansible_facts.talos.version }}"
@@ -460,6 +470,14 @@ def test_a_kubeconfig_is_fetched_when_it_must_be_and_is_never_half_written(clust
     path.write_text(good.replace(f"{cluster.address}:6443", "192.0.2.9:6443"))
     (mended,) = cluster.tasks(task)
     assert mended["reason"] == "its server is https://192.0.2.9:6443"
+    # A patch may have given the nodes this endpoint, and the cluster have another.
+    moved = ["-e", "cluster_endpoint=https://192.0.2.8:6443"]
+    check, again = cluster.tasks({**task, "check_mode": True}, task, words=moved)
+    assert (check["changed"], check["reason"], again["changed"]) == (False, "", False)
+    cluster.fault(CP, "permission-denied", "method=Kubeconfig")
+    (check,) = cluster.tasks({**task, "check_mode": True}, words=moved)
+    cluster.fault("--clear")
+    assert (check["changed"], check["failed"]) == (True, False), "a run may be what makes the node give one"
     content = yaml.safe_load(good)
     etcd_ca = cluster.decrypted().as_dict()["certs"]["etcd"]["crt"]
     content["clusters"][0]["cluster"]["certificate-authority-data"] = etcd_ca

@@ -137,6 +137,7 @@ def test_the_status_of_all_nodes_is_kept_and_that_of_some_tells_what_is_wrong(
     words = ("-e", f"cluster_admin_dir={folder}")
     run = cluster.play(*words, playbook="playbooks/status.yml").require_ok()
     assert re.search(r"- talos-w3 +as-declared +running +yes +v1\.14\.2 +no +20", run.output)
+    assert "kubeconfig is due: there is none yet" in run.output
     kept = (folder / "status.json").read_text()
     nodes = json.loads(kept)["nodes"]
     assert {name: (node["state"], node["ready"]) for name, node in nodes.items()} == dict.fromkeys(
@@ -149,6 +150,11 @@ def test_the_status_of_all_nodes_is_kept_and_that_of_some_tells_what_is_wrong(
     assert bad.failed == {"talos-w3"}
     assert "talos-w3 is differs: v1alpha1 machine.sysctls" in bad.output
     assert (folder / "status.json").read_text() == kept
+
+    cluster.play(*words, playbook="playbooks/status.yml").require_ok()
+    now = json.loads((folder / "status.json").read_text())
+    assert now.pop("looked_at") > json.loads(kept)["looked_at"]
+    assert now == {name: value for name, value in json.loads(kept).items() if name != "looked_at"}
 
 
 def test_an_unknown_tag_fails_before_anything_runs(cluster: Rehearsal) -> None:

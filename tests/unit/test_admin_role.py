@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -116,18 +117,53 @@ def test_the_message_shows_nodes_that_need_a_look(files: Path, home: Path) -> No
     folder = home / ".homelab" / "lab"
     fine: dict[str, t.Any] = {"state": "as-declared", "stage": "running", "ready": True, "unmet": [], "error": ""}
     old = {"version": "v1.13.9", "declared_version": "v1.14.2", "upgrade": "talosctl upgrade"}
-    nodes = {"a": fine, "bb": {**fine, "ready": False, "unmet": ["services", "staticPods"]}, "c": {**fine, **old}}
+    other = {**old, "version": "v1.14.2", "schematic_id": "cd" * 32, "declared_schematic_id": "ab" * 32}
+    nodes = {
+        "a": fine,
+        "bb": {**fine, "ready": False, "unmet": ["services", "staticPods"]},
+        "c": {**fine, **old},
+        "d": {**fine, **other},
+        "e": {**fine, "error": "e: no answer within 10 s."},
+    }
     for name in ("talosconfig", "kubeconfig"):
         (folder / name).touch()
-    (folder / "status.json").write_text(json.dumps({"nodes": nodes, "etcd_problems": ["alarm NOSPACE"]}))
+    status = {
+        "looked_at": ago(minutes=11 * 60 + 30),
+        "nodes": nodes,
+        "etcd_problems": ["alarm NOSPACE"],
+        "due": {"kubeconfig": "its certificate ends on 2026-11-30"},
+    }
+    (folder / "status.json").write_text(json.dumps(status))
     assert run(home, files / "homelab-status").stdout.splitlines() == [
-        "Cluster lab, 0 minutes ago: 1 of 3 nodes as declared and ready",
+        "Cluster lab, 11 hours ago: 1 of 5 nodes as declared and ready",
         "  bb  as-declared  running  not ready: services, staticPods",
         "  c   as-declared  running  Talos v1.13.9, declared is v1.14.2",
+        "  d   as-declared  running  schematic cdcdcdcd, declared is abababab",
+        "  e   as-declared  running  e: no answer within 10 s.",
         "  etcd: alarm NOSPACE",
+        "  kubeconfig is due: its certificate ends on 2026-11-30",
     ]
     (folder / "status.json").write_text('{"nodes": ')
     assert "cannot be read" in run(home, files / "homelab-status").stdout
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not here")
+@pytest.mark.parametrize(
+    ("minutes", "age"),
+    [(0.5, "0 minutes"), (119.5, "119 minutes"), (120.5, "2 hours"), (2879.5, "47 hours"), (2880.5, "2 days")],
+)
+def test_the_message_is_as_old_as_the_look(files: Path, home: Path, minutes: float, age: str) -> None:
+    """And not as the file, which is touched by those who copy it, and not by those who find it equal."""
+    folder = home / ".homelab" / "lab"
+    for name in ("talosconfig", "kubeconfig"):
+        (folder / name).touch()
+    (folder / "status.json").write_text(json.dumps({"looked_at": ago(minutes=minutes), "nodes": {}}))
+    assert f"Cluster lab, {age} ago: 0 of 0" in run(home, files / "homelab-status").stdout
+
+
+def ago(minutes: float) -> str:
+    then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_a_forward_runs_kubectl(files: Path, home: Path) -> None:

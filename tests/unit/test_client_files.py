@@ -15,7 +15,7 @@ import yaml
 
 from ansible_collections.homelab.talos.plugins.module_utils import _client_files as files
 from ansible_collections.homelab.talos.plugins.module_utils._cluster_work import kubeconfig_due_for
-from ansible_collections.homelab.talos.plugins.module_utils._credentials import Credentials
+from ansible_collections.homelab.talos.plugins.module_utils._credentials import Credentials, certificate_times
 from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import ADMIN, READER, SecretsBundle
 from rehearsal.standin import certificates
@@ -84,7 +84,7 @@ def test_a_talosconfig_of_another_pki_or_one_that_ends_is_due(path: Path) -> Non
     # Credentials begin an hour ago.
     soon = credentials(lifetime=20 * MINUTE)
     path.write_bytes(files.talosconfig("lab", WANTED["endpoints"], WANTED["nodes"], soon))
-    assert due(path) == f"its certificate ends on {soon.not_after:%Y-%m-%d}"
+    assert due(path) == f"its certificate ends on {certificate_times(soon.crt)[1]:%Y-%m-%d}"
     assert due(path, renew_before=19 * MINUTE) == ""
 
 

@@ -35,6 +35,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     WrongMachine,
 )
 from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMember
+from ansible_collections.homelab.talos.plugins.module_utils._kubernetes_path import KubernetesPath, require_path
 from ansible_collections.homelab.talos.plugins.module_utils._rendering import sha256
 from ansible_collections.homelab.talos.plugins.module_utils._talosctl import TalosctlError
 from ansible_collections.homelab.talos.plugins.module_utils._terms import TryTooShort
@@ -735,6 +736,47 @@ def test_a_declaration_that_cannot_be_rendered_is_its_nodes_own_error(monkeypatc
             await nodes.converge("cp")
 
     in_maintenance(test, "cp", "w1")
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "remedy"),
+    [
+        ("v1.37.1", "1.35.4, declared is 1.37.1: it goes up one minor at a time", "to one of 1.36 first and run again"),
+        ("v1.34.9", "1.35.4, declared is 1.34.9: it does not go back", "to 1.35.4, or to a later one"),
+        ("v1.36.0", "", ""),
+        ("v1.35.1", "", ""),
+        # By a patch that names no version.
+        ("latest", "", ""),
+    ],
+)
+def test_kubernetes_goes_no_further_than_talos_takes_it(version: str, said: str, remedy: str) -> None:
+    def kubelet(version: str) -> dict[str, t.Any]:
+        return {"kubelet": {"image": f"ghcr.io/siderolabs/kubelet:{version}"}}
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = kubelet("v1.35.4")
+        await nodes.converge("cp")
+        await asyncio.sleep(0.2)
+        nodes.log.entries.clear()
+        nodes.machine = kubelet(version)
+        plan = await nodes.plan()
+        assert plan.nodes["cp"].state == (INVALID if said else DIFFERS)
+        if said:
+            with pytest.raises(KubernetesPath, match=said) as caught:
+                await nodes.converge("cp")
+            assert remedy in caught.value.remedy
+            assert nodes.calls("ApplyConfiguration") == []
+
+    in_maintenance(test)
+
+
+def test_both_layouts_tell_the_version_of_kubernetes() -> None:
+    old = b"machine: {kubelet: {image: 'ghcr.io/siderolabs/kubelet:v1.33.2'}}\n"
+    new = b"machine: {}\n---\nkind: KubeletConfig\nimage: ghcr.io/siderolabs/kubelet:v1.37.0-rc.0@sha256:12\n"
+    with pytest.raises(KubernetesPath, match=r"is 1\.33\.2, declared is 1\.37\.0-rc\.0: "):
+        require_path(old, new)
+    with pytest.raises(KubernetesPath, match="does not go back"):
+        require_path(new, old)
 
 
 def fingerprint(node: Node) -> str:

@@ -13,13 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.talos.plugins.module_utils._declaration import Cluster, Node
-from ansible_collections.homelab.talos.plugins.module_utils._rendering import (
-    DigestCache,
-    Rendering,
-    is_private,
-    read_private,
-    write_private,
-)
+from ansible_collections.homelab.talos.plugins.module_utils._rendering import DigestCache, Rendering
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import SecretsBundle
 from ansible_collections.homelab.talos.plugins.module_utils._talosctl import NoTalosctl, Talosctl, TalosctlError
 
@@ -35,6 +29,7 @@ class Stub(Talosctl):
 
     def __init__(self, path: Path) -> None:
         path.write_text("talosctl")
+        path.chmod(0o755)
         super().__init__(str(path))
         self.rendered = 0
         self.validated = 0
@@ -170,33 +165,3 @@ def test_without_talosctl_it_is_said(tmp_path: Path) -> None:
 
 
 # --- private files
-
-
-def test_a_private_file_is_whole_and_so_are_the_folders_above(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "c" / "file"
-    write_private(str(path), b"one")
-    write_private(str(path), b"two")
-    assert read_private(str(path)) == b"two"
-    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, *path.parents[:3])] == [0o600, 0o700, 0o700, 0o700]
-    assert [each.name for each in path.parent.iterdir()] == ["file"]
-    assert is_private(str(path))
-    path.chmod(0o604)
-    assert not is_private(str(path))
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_private(str(path), b"old")
-
-    def full(*_args: t.Any) -> t.NoReturn:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk full"):
-        write_private(str(path), b"new")
-    assert path.read_bytes() == b"old"
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
-
-
-def test_no_file_is_none(tmp_path: Path) -> None:
-    assert read_private(str(tmp_path / "none")) is None

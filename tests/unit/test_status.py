@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,8 +17,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.talos.plugins.filter.status import FilterModule
-from ansible_collections.homelab.talos.plugins.module_utils import _details
+from ansible_collections.homelab.talos.plugins.module_utils import _api, _details
 from ansible_collections.homelab.talos.plugins.module_utils._declaration import Node
+from ansible_collections.homelab.talos.plugins.module_utils._schematic import schematic_id
+from tests import simulated
+from tests.simulated import simulation
 
 ROOT = Path(__file__).parents[2]
 FINE: dict[str, t.Any] = {
@@ -28,10 +33,12 @@ FINE: dict[str, t.Any] = {
     "error": "",
     "version": "v1.14.2",
     "declared_version": "v1.14.2",
+    "schematic_id": "ab" * 32,
+    "declared_schematic_id": "ab" * 32,
     "upgrade": "",
     "certificate_end": "2026-11-23T14:45:46Z",
 }
-NODE = Node("n-w3", "worker", "192.0.2.3", "", "", "", "", "", "factory.example/installer/abc:v1.14.2", ())
+NODE = Node("n-w3", "worker", "192.0.2.3", "", "", "", "", "ab" * 32, "factory.example/installer/abc:v1.14.2", ())
 FILTERS = FilterModule().filters()
 
 
@@ -71,6 +78,22 @@ def test_nothing_is_wrong_with_a_node_that_is_as_declared_and_ready() -> None:
             {"version": "v1.13.9", "upgrade": "talosctl upgrade --image x"},
             "n-w3: it runs Talos v1.13.9, declared is v1.14.2: talosctl upgrade --image x",
         ),
+        (
+            {"schematic_id": "cd" * 32, "upgrade": "talosctl upgrade --image x"},
+            f"n-w3: it runs schematic {'cd' * 32}, declared is {'ab' * 32}: talosctl upgrade --image x",
+        ),
+        (
+            {"schematic_id": "", "upgrade": "talosctl upgrade --image x"},
+            f"n-w3: it runs schematic none, declared is {'ab' * 32}: talosctl upgrade --image x",
+        ),
+        (
+            {"error": "n-w3: talosctl -n 192.0.2.3 version: no answer."},
+            "n-w3: talosctl -n 192.0.2.3 version: no answer.",
+        ),
+        (
+            {"error": "n-w3: no answer.", "stage": "booting", "unmet": ["time"]},
+            "n-w3: no answer. n-w3: it is in stage booting, not ready: time",
+        ),
         ({"etcd_problems": ["alarm NOSPACE"]}, "n-w3: alarm NOSPACE"),
         (
             {"ready": False, "etcd_problems": ["no leader"]},
@@ -82,11 +105,44 @@ def test_what_is_wrong_with_a_node(others: dict[str, t.Any], said: str) -> None:
     assert complaint(**others) == said
 
 
-def test_another_version_comes_with_what_brings_the_node_there() -> None:
-    entry = _details._entry("v1.13.9", "v1.14.2", NODE, "")
-    assert entry["upgrade"] == "talosctl upgrade --nodes 192.0.2.3 --image factory.example/installer/abc:v1.14.2"
-    assert _details._entry("v1.14.2", "v1.14.2", NODE, "")["upgrade"] == ""
-    assert _details._entry("", "v1.14.2", NODE, "")["upgrade"] == ""
+@pytest.mark.parametrize(
+    ("version", "schematic", "declared", "due"),
+    [
+        ("v1.14.2", "ab" * 32, "ab" * 32, False),
+        ("v1.13.9", "ab" * 32, "ab" * 32, True),
+        ("v1.14.2", "cd" * 32, "ab" * 32, True),
+        # Of another image than the factory's.
+        ("v1.14.2", "", "ab" * 32, True),
+        ("v1.14.2", "", schematic_id({}), False),
+        # A task that names its nodes itself need not say.
+        ("v1.14.2", "cd" * 32, "", False),
+    ],
+)
+def test_another_version_or_schematic_comes_with_what_brings_the_node_there(
+    version: str, schematic: str, declared: str, due: bool
+) -> None:
+    node = dataclasses.replace(NODE, schematic_id=declared)
+    command = "talosctl upgrade --nodes 192.0.2.3 --image factory.example/installer/abc:v1.14.2"
+    assert _details._entry(version, schematic, "v1.14.2", node, "")["upgrade"] == (command if due else "")
+
+
+def test_a_node_that_does_not_tell_its_details_has_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may answer the plan, and hang then: what it runs is not known, so it is not fine."""
+    simulated.hurry(monkeypatch)
+    monkeypatch.setattr(_api, "CALL_SECONDS", 1.0)
+
+    async def test() -> None:
+        async with simulation("cp", "w") as nodes:
+            await nodes.everything()
+            other = dataclasses.replace(nodes.declared("w"), schematic_id="cd" * 32)
+            nodes.fault("cp", "hang", method="Version")
+            found = await _details.details([nodes.declared("cp"), other], nodes.context, "1.14.2")
+            assert set(found["cp"]) == {"error"}
+            assert "version: no answer within 1 s" in found["cp"]["error"]
+            assert (found["w"]["version"], found["w"]["schematic_id"]) == ("v1.14.2", nodes.fleet.nodes["w"].schematic)
+            assert found["w"]["upgrade"]
+
+    asyncio.run(test())
 
 
 def test_the_filters_load_nothing_that_costs_time() -> None:

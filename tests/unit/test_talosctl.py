@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -68,6 +69,16 @@ def test_an_error_says_what_talosctl_said(tmp_path: Path) -> None:
 def test_a_talosctl_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(TalosctlError, match="not done within 2 s"):
         script(tmp_path, "exec sleep 60").version()
+
+
+def test_a_pipe_that_an_orphan_holds_open_holds_nobody_up(tmp_path: Path) -> None:
+    assert script(tmp_path, "sleep 600 & echo $! > {folder}/pid; echo Talos v1.14.2").version() == "v1.14.2"
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_a_kernel_that_tells_of_no_end_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    assert script(tmp_path, "sleep 0.1; echo Talos v1.14.2").version() == "v1.14.2"
 
 
 @pytest.mark.parametrize(("version", "fits"), [("v1.14.0", True), ("v1.14.9-rc.1", True), ("v1.13.9", False)])

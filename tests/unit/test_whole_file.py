@@ -1,12 +1,13 @@
 # Copyright (c) 2026 homelab.talos contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lock that another process has: who that is gets told, and then it is waited for."""
+"""A lock that another process has: who that is gets told, and then it is waited for. Files that are ours alone."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import typing as t
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.talos.plugins.module_utils import _whole_file
+from ansible_collections.homelab.talos.plugins.module_utils._whole_file import is_private, read_private, write_private
 
 # Has the lock of the folder until its standard input ends.
 HOLDER = """
@@ -72,3 +74,36 @@ def has_lock(descriptor: int) -> bool:
     finally:
         os.close(other)
     return False
+
+
+# --- files that are ours alone
+
+
+def test_a_private_file_is_whole_and_so_are_the_folders_above(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c" / "file"
+    write_private(str(path), b"one")
+    write_private(str(path), b"two")
+    assert read_private(str(path)) == b"two"
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, *path.parents[:3])] == [0o600, 0o700, 0o700, 0o700]
+    assert [each.name for each in path.parent.iterdir()] == ["file"]
+    assert is_private(str(path))
+    path.chmod(0o604)
+    assert not is_private(str(path))
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_private(str(path), b"old")
+
+    def full(*_args: t.Any) -> t.NoReturn:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_private(str(path), b"new")
+    assert path.read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_file_is_none(tmp_path: Path) -> None:
+    assert read_private(str(tmp_path / "none")) is None
