@@ -45,13 +45,13 @@ async def poll(
     started = time.monotonic()
     pause = first_pause
     while True:
+        is_last = time.monotonic() - started >= seconds
         try:
             return await look()
         except StillWaiting as missing:
-            gone = time.monotonic() - started
-            if gone >= seconds:
+            if is_last:
                 raise _waited_too_long(missing, f"{what}: not within {seconds:.0f} s", node) from None
-        await asyncio.sleep(min(pause, seconds - gone))
+        await asyncio.sleep(max(0.0, min(pause, started + seconds - time.monotonic())))
         pause = min(pause * 1.5, longest_pause)
 
 

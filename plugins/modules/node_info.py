@@ -50,16 +50,17 @@ options:
 """
 
 EXAMPLES = r"""
-# Tasks of a play
-- name: Gather the facts of the nodes
-  homelab.talos.node_info:
+- name: Look at the nodes
+  hosts: talos
+  gather_facts: false
+  tasks:
+    - name: Gather their facts
+      homelab.talos.node_info:
 
-- name: Show what a node still waits for
-  ansible.builtin.debug:
-    var: ansible_facts.talos.unmet
+    - name: Show what a node still waits for
+      ansible.builtin.debug:
+        var: ansible_facts.talos.unmet
 
----
-# A play of its own
 - name: Gather the facts of the nodes as those of any host
   hosts: talos
   gather_facts: true
