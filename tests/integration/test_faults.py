@@ -12,7 +12,6 @@ import asyncio
 import json
 import re
 import time
-import types
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -20,10 +19,10 @@ import pytest
 
 from ansible_collections.homelab.talos.plugins.module_utils import _api
 from ansible_collections.homelab.talos.plugins.module_utils._assessment import endpoint_of
+from ansible_collections.homelab.talos.plugins.module_utils._client_files import fetch_kubeconfig
 from ansible_collections.homelab.talos.plugins.module_utils._errors import TalosError
 from ansible_collections.homelab.talos.plugins.module_utils._new_bundle import require_maintenance
 from ansible_collections.homelab.talos.plugins.module_utils._planning import Plan
-from ansible_collections.homelab.talos.plugins.modules import kubeconfig
 from rehearsal.faults import FAULTS, Fault
 from tests import simulated
 from tests.simulated import SYSCTLS, UDEV, Simulation, simulation
@@ -416,8 +415,7 @@ async def _bootstrap(nodes: Simulation) -> str:
 
 
 async def _kubeconfig(nodes: Simulation) -> str:
-    module = types.SimpleNamespace(context=lambda: nodes.context, control_planes=nodes.control_planes)
-    assert b"client-key-data" in await kubeconfig.fetch(t.cast(t.Any, module))
+    assert b"client-key-data" in await fetch_kubeconfig(nodes.control_planes, nodes.context)
     return "-"
 
 
