@@ -453,6 +453,8 @@ class Case:
     node: str = "talos-w2"
     # On a running cluster, with a change that is applied by a reboot; else from maintenance on.
     later: bool = False
+    # With the secrets bundle made before: none is made while a node hangs, which may be configured.
+    with_bundle: bool = False
 
 
 AT_APPLY = ("after=ApplyConfiguration",)
@@ -462,9 +464,9 @@ CASES = {
         Case("refused", "connection refused"),
         Case("no-route", "no connection to 127"),
         Case("half-open", "no connection to 127", AT_APPLY),
-        Case("frozen", "no answer within 10 s"),
+        Case("frozen", "no answer within 10 s", with_bundle=True),
         Case("slow", "", ("delay=0.5", "times=4")),
-        Case("hang", "no answer within 10 s", ("method=List",)),
+        Case("hang", "no answer within 10 s", ("method=List",), with_bundle=True),
         Case("unknown-authority", "not by this cluster's PKI", AT_APPLY),
         Case("certificate-required-broken-pipe", "the connection broke", AT_APPLY),
         Case("permission-denied", "not authorized", ("method=ApplyConfiguration",)),
@@ -520,6 +522,8 @@ def _run_with(cases: t.Sequence[Case], make_rehearsal: MakeRehearsal) -> None:
     if any(case.later for case in cases):
         rehearsal.play().require_ok()
         words += ["-e", CHANGED, "-e", REBOOTED]
+    if any(case.with_bundle for case in cases):
+        rehearsal.play(playbook="playbooks/validate.yml").require_ok()
     for case in cases:
         rehearsal.fault(case.node, case.fault, *case.words)
     before = rehearsal.bundle.read_bytes() if rehearsal.bundle.exists() else None
