@@ -11,6 +11,7 @@ All lists keep the inventory's order, because Ansible's own lists of tags have n
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ._problems import nearest
@@ -23,6 +24,8 @@ _ALONE = "admin"
 SPECIAL_TAGS = ("all", "always", "never", "tagged", "untagged")
 # A pattern for "hosts" that matches none, without Ansible's warning about an empty one.
 NO_HOSTS = ("!all",)
+# A name alone in a pattern: with wildcards, ranges and expressions, what matches nothing may be meant.
+_PLAIN = re.compile(r"[&!]?([\w.-]+)")
 # From 0 to 1: what is less like a tag than this was not meant by it.
 _LIKENESS = 0.7
 
@@ -51,6 +54,17 @@ def node_tags(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str])
     if run - set(targets) - {"all"}:
         return []
     return [target for target in targets if target in run - skip]
+
+
+def unknown_in_limit(groups: Groups, patterns: Iterable[str]) -> list[str]:
+    """What is wrong with --limit: plain names in it that are no host and no group, with the nearest. Ansible warns."""
+    known = dict.fromkeys([*groups.get("all", ()), *groups, "localhost"])
+    names = [match[1] for match in map(_PLAIN.fullmatch, patterns) if match]
+    return [_no_host(name, _nearest(name, list(known))) for name in names if name not in known]
+
+
+def _no_host(name: str, near: Sequence[str]) -> str:
+    return f"no such host or group: {name}" + (f" (did you mean {' or '.join(near)}?)" if near else "")
 
 
 def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> tuple[set[str], set[str]]:

@@ -86,6 +86,25 @@ def test_a_group_that_is_no_target_is_unknown() -> None:
         _targets.node_hosts(GROUPS, ["talos"], [])
 
 
+@pytest.mark.parametrize(
+    ("patterns", "said"),
+    [
+        ([], []),
+        (["n-w1", "!n-w2", "&workers", "all", "localhost"], []),
+        # What matches nothing may be meant.
+        (["n-x*", "~n-x", "n-x[0]", "@file", ""], []),
+        (["n-w3", "n-w33"], ["no such host or group: n-w33 (did you mean n-w3?)"]),
+        (["!n-w33"], ["no such host or group: n-w33 (did you mean n-w3?)"]),
+        (
+            ["worker", "zzz"],
+            ["no such host or group: worker (did you mean workers?)", "no such host or group: zzz"],
+        ),
+    ],
+)
+def test_a_limit_to_what_is_not_there(patterns: list[str], said: list[str]) -> None:
+    assert _targets.unknown_in_limit(GROUPS, patterns) == said
+
+
 def test_filters_fail_as_ansible_expects() -> None:
     filters = FilterModule().filters()
     assert filters["node_hosts"](GROUPS, ["n-w1"], []) == ["n-w1"]
