@@ -9,11 +9,12 @@ connection variables name.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -152,9 +153,11 @@ class ClusterAction(ActionBase):
         full = os.path.join(self.inventory_dir(), os.path.expanduser(path))
         try:
             text = str(self._loader.get_text_file_contents(full))
+        # One of the mistakes that are told all at once, in the definition's own words.
+        except AnsibleFileNotFound as error:
+            raise OSError(errno.ENOENT, "there is no such file") from error
         except AnsibleError as error:
-            # One of the mistakes that are told all at once, in the definition's own words.
-            raise OSError(0, "it cannot be read or decrypted") from error
+            raise OSError(0, "no permission, not UTF-8, or encrypted with another vault password") from error
         if is_encrypted_file(full):
             self._encrypted_patches += in_patch(text)
         return text
