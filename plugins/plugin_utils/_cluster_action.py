@@ -35,6 +35,13 @@ _STEP_SECONDS = 15
 # A shorter secret may be a part of other words.
 _SHORT = 6
 
+_NO_SUCH_COMMAND = 127
+_UNPREPARED = (
+    'The admin host is not prepared: it has no {}. Run playbooks/admin.yml (README.md, step 2 of "With real Pis", also says '
+    "how to make it by hand), or let ansible_python_interpreter name a Python that has what requirements/runtime.txt of "
+    "the collection names."
+)
+
 
 class ClusterAction(ActionBase):
     """A module of the collection with its options filled in. Subclasses say which in ``supplies``."""
@@ -61,6 +68,9 @@ class ClusterAction(ActionBase):
         result: dict[str, t.Any] = self._execute_module(
             module_name=self.module_name, module_args=arguments, task_vars=self._variables
         )
+        # The shell's answer, and no module's.
+        if result.get("rc") == _NO_SUCH_COMMAND and "module_stderr" in result:
+            raise AnsibleActionFail(_UNPREPARED.format(self.variable("ansible_python_interpreter")))
         return result
 
     @property
