@@ -55,8 +55,8 @@ class BundleFile:
             # Without the cause, which Ansible would print below: it knows no more than this.
             raise AnsibleActionFail(
                 f"{self.path}: the vault password of this run is not the one that this file was encrypted with, or the "
-                f"file is damaged. Find the password by ansible-vault view {self.path}, or take the file from your last "
-                "commit."
+                f"file is damaged. Find the password by ansible-vault view {self.path}, or take the file from your "
+                "last commit."
             ) from None
         except TalosError as error:
             raise AnsibleActionFail(str(error)) from error

@@ -37,9 +37,9 @@ _SHORT = 6
 
 _NO_SUCH_COMMAND = 127
 _UNPREPARED = (
-    'The admin host is not prepared: it has no {}. Run playbooks/admin.yml (README.md, step 2 of "With real Pis", also says '
-    "how to make it by hand), or let ansible_python_interpreter name a Python that has what requirements/runtime.txt of "
-    "the collection names."
+    'The admin host is not prepared: it has no {}. Run playbooks/admin.yml (README.md, step 2 of "With real Pis", also '
+    "says how to make it by hand), or let ansible_python_interpreter name a Python that has what the collection's "
+    "requirements/runtime.txt names."
 )
 
 

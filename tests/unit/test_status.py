@@ -142,8 +142,8 @@ def test_nothing_is_wrong_with_a_node_that_is_as_declared_and_ready() -> None:
         ),
         (
             {"cp": SILENT, "ready": False, "unmet": ["nodeReady: not available yet"]},
-            "n-w3: it is in stage running, not ready: nodeReady: not available yet (which may follow from n-cp, a control "
-            "plane that does not answer)",
+            "n-w3: it is in stage running, not ready: nodeReady: not available yet (which may follow from n-cp, a "
+            "control plane that does not answer)",
         ),
         (
             {"cp": SILENT, "ready": False, "unmet": ["time: not in sync"]},
