@@ -44,7 +44,7 @@ def complaint(plan: t.Mapping[str, t.Any], name: str, control_planes: t.Collecti
     wrong = [
         *_unready(node, _silent(plan, control_planes)),
         *_outdated(node),
-        *(plan["etcd_problems"] if name in control_planes else ()),
+        *(_etcd_problems(plan, name) if name in control_planes else ()),
     ]
     said = [str(node["error"]), _other(name, node), f"{name}: {'; '.join(wrong)}" if wrong else ""]
     return " ".join(filter(None, said))
@@ -62,6 +62,12 @@ def _other(name: str, node: t.Mapping[str, t.Any]) -> str:
         f"site.yml --tags {name} -e node_apply_mode=reboot reboots it.",
         "maintenance": f"{name} is in maintenance, without a machine config: site.yml --tags {name} sends it.",
     }.get(node["state"], "")
+
+
+def _etcd_problems(plan: t.Mapping[str, t.Any], name: str) -> list[str]:
+    """What a node with an error lacks of etcd follows from that."""
+    failed = bool(plan["nodes"][name]["error"])
+    return [each for each in plan["etcd_problems"] if not (failed and each.startswith(f"{name}: "))]
 
 
 def _silent(plan: t.Mapping[str, t.Any], control_planes: t.Iterable[str]) -> list[str]:

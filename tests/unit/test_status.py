@@ -53,7 +53,10 @@ SILENT = {**FINE, "state": "unreachable", "stage": "", "ready": False, "error": 
 
 def complaint(name: str = "n-w3", cp: t.Mapping[str, t.Any] = FINE, **others: t.Any) -> str:
     """Of one node beside the control planes n-cp and n-cp2."""
-    plan = {"nodes": {"n-cp": cp, "n-cp2": FINE, name: {**FINE, **others}}, "etcd_problems": ["no leader"]}
+    plan = {
+        "nodes": {"n-cp": cp, "n-cp2": FINE, name: {**FINE, **others}},
+        "etcd_problems": ["no leader", "n-cp3: no answer"],
+    }
     return str(FILTERS["status_complaint"](plan, name, ["n-cp", "n-cp2", "n-cp3"]))
 
 
@@ -135,11 +138,13 @@ def test_nothing_is_wrong_with_a_node_that_is_as_declared_and_ready() -> None:
             {"error": "n-w3: no answer.", "stage": "booting", "unmet": ["time"]},
             "n-w3: no answer. n-w3: it is in stage booting, not ready: time",
         ),
-        ({"name": "n-cp2"}, "n-cp2: no leader"),
+        ({"name": "n-cp2"}, "n-cp2: no leader; n-cp3: no answer"),
         (
             {"name": "n-cp2", "ready": False},
-            "n-cp2: it is in stage running, not ready: no reason given; no leader",
+            "n-cp2: it is in stage running, not ready: no reason given; no leader; n-cp3: no answer",
         ),
+        # What it lacks of etcd follows from its error.
+        ({"name": "n-cp3", **SILENT, "error": "n-cp3: no answer."}, "n-cp3: no answer. n-cp3: no leader"),
         (
             {"cp": SILENT, "ready": False, "unmet": ["nodeReady: not available yet"]},
             "n-w3: it is in stage running, not ready: nodeReady: not available yet (which may follow from n-cp, a "
