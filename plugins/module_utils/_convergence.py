@@ -173,7 +173,7 @@ class Convergence:
             self._line.warn(f"what it stores takes effect after a reboot: {', '.join(waiting)}")
         if any(each.path in _INSTALLER_IMAGE for each in found.differences):
             self._line.warn(
-                "its installer image is another one now, which by itself upgrades nothing: playbooks/status.yml tells "
+                "its installer image changes, which by itself upgrades nothing: playbooks/status.yml tells "
                 "what the node runs and how to upgrade it, docs/day-2.md in which order"
             )
 
