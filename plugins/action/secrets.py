@@ -64,6 +64,10 @@ class ActionModule(ClusterAction):
             file.create(SecretsBundle.parse(text))
         except TalosError as error:
             raise AnsibleActionFail(str(error)) from error
+        self._tell(
+            f"made {file.path}: only the vault password of this run opens it, and only with it the nodes let you in. "
+            "Keep the password, and commit the file."
+        )
 
     def _require_same(self, bundle: SecretsBundle, path: str) -> None:
         """Adopting again is no change; adopting another cluster would be a second PKI."""

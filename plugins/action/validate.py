@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleActionFail
+from ansible.inventory.manager import split_host_pattern
+
 from ansible_collections.homelab.talos.plugins.module_utils import _definition as definition
+from ansible_collections.homelab.talos.plugins.module_utils._targets import unknown_in_limit
 from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action import ClusterAction, display
 
 _FAILED = "The inventory cannot be used as it is:\n{}\nNothing was touched."
@@ -15,8 +19,15 @@ _FAILED = "The inventory cannot be used as it is:\n{}\nNothing was touched."
 
 class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
+        self._check_limit()
         hosts = {host: self.variables(host) for host in definition.checked_hosts(self.groups)}
         found = self.or_fail(lambda: definition.check(hosts, self.groups, self.read_file), _FAILED)
         for warning in self.without_secrets(found.warnings) if found.warnings else ():
             display.warning(str(warning))
         return {"changed": False, "nodes": len(found.nodes)}
+
+    def _check_limit(self) -> None:
+        """Ansible warns of a name in --limit that is none, and runs on the others."""
+        wrong = unknown_in_limit(self.groups, split_host_pattern(self._variables.get("ansible_limit") or ""))
+        if wrong:
+            raise AnsibleActionFail(f"--limit: {'; '.join(wrong)}. Nothing was touched.")

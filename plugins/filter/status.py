@@ -14,8 +14,4 @@ class FilterModule:
     """Names the filters."""
 
     def filters(self) -> dict[str, t.Any]:
-        return {"status_table": _status.table, "status_complaint": _complaint}
-
-
-def _complaint(node: t.Mapping[str, t.Any], name: str, etcd_problems: t.Sequence[str] = ()) -> str:
-    return _status.complaint(name, node, etcd_problems)
+        return {"status_table": _status.table, "status_complaint": _status.complaint}

@@ -27,7 +27,7 @@ def _filter(function: Filter) -> Filter:
         try:
             return function(groups, run_tags, skip_tags)
         except _targets.UnknownTag as error:
-            raise AnsibleFilterError(str(error)) from error
+            raise AnsibleFilterError(str(error)) from None
 
     return filtered
 

@@ -45,7 +45,8 @@ def read(variables: Variables, report: Report) -> Cluster:
     minor = talos.series
     if minor not in _versions.MINORS:
         known = " and ".join(_versions.MINORS)
-        report("cluster_talos_version", _written(talos), f"Talos {minor} is not recorded yet; {known} are")
+        remedy = f"this version of homelab.talos does not support Talos {minor}, but {known}"
+        report("cluster_talos_version", _written(talos), remedy)
         minor = ".".join(_versions.DEFAULT_TALOS.split(".")[:2])
     kubernetes = _read_kubernetes(variables, minor, report)
     contract = _read_contract(variables, minor, report)

@@ -30,6 +30,8 @@ _WORKER_REMEDY = (
     "A worker that was sent its config answers only once a control plane is up, since it gets its certificate there: "
     "look after the control planes first, then run again"
 )
+# Where a config names the image that Talos is installed from, by contract.
+_INSTALLER_IMAGE = ("machine.install.image", "installer.image")
 _UNKNOWN_REBOOT = "whether these changes need a reboot cannot be asked while another config waits for one, or is tried"
 
 
@@ -169,6 +171,11 @@ class Convergence:
             rebooting = self._delivery.rebooting
         if waiting and self._terms.told == "auto" and not rebooting:
             self._line.warn(f"what it stores takes effect after a reboot: {', '.join(waiting)}")
+        if any(each.path in _INSTALLER_IMAGE for each in found.differences):
+            self._line.warn(
+                "its installer image changes, which by itself upgrades nothing: playbooks/status.yml tells "
+                "what the node runs and how to upgrade it, docs/day-2.md in which order"
+            )
 
     def _require_no_reboot(self, waiting: t.Sequence[str]) -> None:
         """By what is known without asking the node."""

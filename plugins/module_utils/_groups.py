@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from ._problems import Problems
+from ._problems import Problems, nearest
 from ._targets import PHASES, SPECIAL_TAGS
 
 NODES_GROUP = "talos"
@@ -17,6 +17,8 @@ MACHINE_TYPES = {"controlplanes": "controlplane", "workers": "worker"}
 ADMIN_GROUP = "admin"
 IMAGE_WRITER_GROUP = "image_writer"
 INVENTORY = "inventory"
+# Of which every node is a member.
+_SHARED_GROUPS = ("all", NODES_GROUP)
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
@@ -67,7 +69,12 @@ def machine_type(name: str, members: Memberships) -> str:
 def check_machine_type(name: str, members: Memberships, found: Problems) -> None:
     held = [group for group in MACHINE_TYPES if members.holds(group, name)]
     if len(held) != 1:
-        found.add(name, "groups", held, "a node is in exactly one of controlplanes and workers")
+        remedy = "a node is in exactly one of controlplanes and workers"
+        others = [group for group in members.ordered if group not in _SHARED_GROUPS and members.holds(group, name)]
+        near = [meant for group in others for meant in nearest(group, MACHINE_TYPES)]
+        if not held and near:
+            remedy += f"; did you mean {near[0]}?"
+        found.add(name, "groups", held or others, remedy)
 
 
 def check(names: Sequence[str], groups: Groups, found: Problems) -> None:

@@ -22,10 +22,12 @@ def table(nodes: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
 
 
 def _row(name: str, node: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    # What another machine at the address says of itself is not this node's.
+    known = node["stage"] and node["state"] != "wrong-machine"
     cells = (
         node["state"],
-        node["stage"],
-        "yes" if node["ready"] else "no",
+        node["stage"] if known else "",
+        ("yes" if node["ready"] else "no") if known else "",
         node.get("version", ""),
         "yes" if node["state"] == "pending-reboot" else "no",
         node.get("certificate_end", ""),
@@ -33,20 +35,57 @@ def _row(name: str, node: t.Mapping[str, t.Any]) -> tuple[str, ...]:
     return (name, *(str(cell) or "-" for cell in cells))
 
 
-def complaint(name: str, node: t.Mapping[str, t.Any], etcd_problems: t.Sequence[str] = ()) -> str:
-    """What is wrong with a node of a plan, or with its etcd; empty where it is as declared and ready."""
-    if node["state"] != "as-declared":
-        fields = "; ".join(f"{each['document']} {each['path']}".strip() for each in node["differences"][:5])
-        return str(node["error"]) or f"{name} is {node['state']}: {fields}"
-    wrong = [*_unready(node), *_outdated(node), *etcd_problems]
-    said = [str(node["error"]), f"{name}: {'; '.join(wrong)}" if wrong else ""]
+def complaint(plan: t.Mapping[str, t.Any], name: str, control_planes: t.Collection[str]) -> str:
+    """All that is wrong with a node of a plan, or with its etcd; empty where it is as declared and ready.
+
+    ``control_planes`` are the names of the cluster's, whether the plan has looked at them or not.
+    """
+    node = plan["nodes"][name]
+    wrong = [
+        *_unready(node, _silent(plan, control_planes)),
+        *_outdated(node),
+        *(_etcd_problems(plan, name) if name in control_planes else ()),
+    ]
+    said = [str(node["error"]), _other(name, node), f"{name}: {'; '.join(wrong)}" if wrong else ""]
     return " ".join(filter(None, said))
 
 
-def _unready(node: t.Mapping[str, t.Any]) -> list[str]:
+def _other(name: str, node: t.Mapping[str, t.Any]) -> str:
+    """In which state it is instead of as-declared, and what to do; empty for those that have an error to say so."""
+    fields = "; ".join(f"{each['document']} {each['path']}".strip() for each in node["differences"][:5])
+    if len(node["differences"]) > 5:
+        fields += f" and {len(node['differences']) - 5} more"
+    return {
+        "differs": f"{name} differs from its declaration ({fields}): site.yml --check --diff --tags {name} shows it, "
+        f"site.yml --tags {name} changes it.",
+        "pending-reboot": f"{name} has stored what is declared, and waits for a reboot to use it ({fields}): "
+        f"site.yml --tags {name} -e node_apply_mode=reboot reboots it.",
+        "maintenance": f"{name} is in maintenance, without a machine config: site.yml --tags {name} sends it.",
+    }.get(node["state"], "")
+
+
+def _etcd_problems(plan: t.Mapping[str, t.Any], name: str) -> list[str]:
+    """What a node with an error lacks of etcd follows from that."""
+    failed = bool(plan["nodes"][name]["error"])
+    return [each for each in plan["etcd_problems"] if not (failed and each.startswith(f"{name}: "))]
+
+
+def _silent(plan: t.Mapping[str, t.Any], control_planes: t.Iterable[str]) -> list[str]:
+    nodes = plan["nodes"]
+    return [name for name in control_planes if name in nodes and nodes[name]["state"] == "unreachable"]
+
+
+def _unready(node: t.Mapping[str, t.Any], silent: t.Sequence[str]) -> list[str]:
+    # A machine in maintenance has nothing to be ready for; one that did not say, or is another, is told as that.
+    if node["state"] in ("maintenance", "wrong-machine") or not node["stage"]:
+        return []
     if node["stage"] == "running" and node["ready"]:
         return []
-    return [f"it is in stage {node['stage']}, not ready: {'; '.join(node['unmet']) or 'no reason given'}"]
+    reasons = "; ".join(node["unmet"]) or "no reason given"
+    # Talos reads this one from the Kubernetes API.
+    if silent and any(each.startswith("nodeReady:") for each in node["unmet"]):
+        reasons += f" (which may follow from {', '.join(silent)}, a control plane that does not answer)"
+    return [f"it is in stage {node['stage']}, not ready: {reasons}"]
 
 
 def _outdated(node: t.Mapping[str, t.Any]) -> list[str]:

@@ -10,6 +10,8 @@ All lists keep the inventory's order, because Ansible's own lists of tags have n
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ._problems import nearest
@@ -22,6 +24,10 @@ _ALONE = "admin"
 SPECIAL_TAGS = ("all", "always", "never", "tagged", "untagged")
 # A pattern for "hosts" that matches none, without Ansible's warning about an empty one.
 NO_HOSTS = ("!all",)
+# A name alone in a pattern: with wildcards, ranges and expressions, what matches nothing may be meant.
+_PLAIN = re.compile(r"[&!]?([\w.-]+)")
+# From 0 to 1: what is less like a tag than this was not meant by it.
+_LIKENESS = 0.7
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -50,6 +56,17 @@ def node_tags(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str])
     return [target for target in targets if target in run - skip]
 
 
+def unknown_in_limit(groups: Groups, patterns: Iterable[str]) -> list[str]:
+    """What is wrong with --limit: plain names in it that are no host and no group, with the nearest. Ansible warns."""
+    known = dict.fromkeys([*groups.get("all", ()), *groups, "localhost"])
+    names = [match[1] for match in map(_PLAIN.fullmatch, patterns) if match]
+    return [_no_host(name, _nearest(name, list(known))) for name in names if name not in known]
+
+
+def _no_host(name: str, near: Sequence[str]) -> str:
+    return f"no such host or group: {name}" + (f" (did you mean {' or '.join(near)}?)" if near else "")
+
+
 def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> tuple[set[str], set[str]]:
     run, skip = {str(tag) for tag in run_tags}, {str(tag) for tag in skip_tags}
     known = [*_targets(groups), *_phases(), *SPECIAL_TAGS]
@@ -62,10 +79,17 @@ def _known(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) ->
 def _unknown(tag: str, known: Sequence[str]) -> str:
     if tag == _ALONE:
         return f"no such tag: {tag} is no phase of a run on nodes, but playbooks/{tag}.yml (homelab.talos.{tag})"
-    near = nearest(tag, known, 3)
+    near = _nearest(tag, [each for each in known if each not in SPECIAL_TAGS])
     if near:
         return f"no such tag: {tag} (did you mean {' or '.join(near)}?)"
     return f"no such tag: {tag} (there are the nodes, {', '.join((*TARGET_GROUPS, *_phases()))})"
+
+
+def _nearest(tag: str, known: Sequence[str]) -> list[str]:
+    """Those that are as near as the nearest: farther ones were not meant."""
+    near = nearest(tag, known, 3)
+    likeness = [difflib.SequenceMatcher(None, each.lower(), tag.lower()).ratio() for each in near]
+    return [each for each, like in zip(near, likeness) if like == likeness[0] >= _LIKENESS]
 
 
 def _phases() -> list[str]:

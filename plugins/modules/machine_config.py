@@ -17,6 +17,7 @@ description:
     configured, and waits until it answers with the new config by the cluster's PKI.
   - Before a control plane is changed, all other etcd members must be healthy. A change that is staged disturbs none,
     and is not kept waiting.
+  - Upgrades no node. Where a change names another installer image (another Talos or schematic), a warning says so.
 
 author:
   - homelab.talos contributors (@homelab-talos)

@@ -51,10 +51,13 @@ class BundleFile:
             raise AnsibleActionFail(f"{self.path} is encrypted. {_HOW_TO_UNLOCK}")
         try:
             return SecretsBundle.parse(self._vault.decrypt(content), self.path)
-        except AnsibleError as error:
+        except AnsibleError:
+            # Without the cause, which Ansible would print below: it knows no more than this.
             raise AnsibleActionFail(
-                f"{self.path} cannot be decrypted with the vault password of this run. {_HOW_TO_UNLOCK}"
-            ) from error
+                f"{self.path}: the vault password of this run is not the one that this file was encrypted with, or the "
+                f"file is damaged. Find the password by ansible-vault view {self.path}, or take the file from your "
+                "last commit."
+            ) from None
         except TalosError as error:
             raise AnsibleActionFail(str(error)) from error
 

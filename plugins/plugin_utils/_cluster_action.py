@@ -9,11 +9,12 @@ connection variables name.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -33,6 +34,13 @@ T = t.TypeVar("T")
 _STEP_SECONDS = 15
 # A shorter secret may be a part of other words.
 _SHORT = 6
+
+_NO_SUCH_COMMAND = 127
+_UNPREPARED = (
+    'The admin host is not prepared: it has no {}. Run playbooks/admin.yml (README.md, step 2 of "With real Pis", also '
+    "says how to make it by hand), or let ansible_python_interpreter name a Python that has what the collection's "
+    "requirements/runtime.txt names."
+)
 
 
 class ClusterAction(ActionBase):
@@ -60,6 +68,9 @@ class ClusterAction(ActionBase):
         result: dict[str, t.Any] = self._execute_module(
             module_name=self.module_name, module_args=arguments, task_vars=self._variables
         )
+        # The shell's answer, and no module's.
+        if result.get("rc") == _NO_SUCH_COMMAND and "module_stderr" in result:
+            raise AnsibleActionFail(_UNPREPARED.format(self.variable("ansible_python_interpreter")))
         return result
 
     @property
@@ -152,9 +163,11 @@ class ClusterAction(ActionBase):
         full = os.path.join(self.inventory_dir(), os.path.expanduser(path))
         try:
             text = str(self._loader.get_text_file_contents(full))
+        # One of the mistakes that are told all at once, in the definition's own words.
+        except AnsibleFileNotFound as error:
+            raise OSError(errno.ENOENT, "there is no such file") from error
         except AnsibleError as error:
-            # One of the mistakes that are told all at once, in the definition's own words.
-            raise OSError(0, "it cannot be read or decrypted") from error
+            raise OSError(0, "no permission, not UTF-8, or encrypted with another vault password") from error
         if is_encrypted_file(full):
             self._encrypted_patches += in_patch(text)
         return text

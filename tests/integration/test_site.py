@@ -148,7 +148,7 @@ def test_the_status_of_all_nodes_is_kept_and_that_of_some_tells_what_is_wrong(
     bad = cluster.play(*words, "--tags", "talos-w3", "-e", CHANGED_WORKERS, playbook="playbooks/status.yml")
     assert bad.rc == 2
     assert bad.failed == {"talos-w3"}
-    assert "talos-w3 is differs: v1alpha1 machine.sysctls" in bad.output
+    assert "talos-w3 differs from its declaration (v1alpha1 machine.sysctls): site.yml --check --diff" in bad.output
     assert (folder / "status.json").read_text() == kept
 
     cluster.play(*words, playbook="playbooks/status.yml").require_ok()

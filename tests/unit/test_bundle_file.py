@@ -83,10 +83,10 @@ def test_a_bundle_of_another_run_is_never_replaced(
         (yaml.safe_dump(CONTENT).encode(), ["password"], "is not encrypted"),
         (b"", ["password"], "is not encrypted"),
         (VAULT.encrypt(yaml.safe_dump(CONTENT)), [], "is encrypted. Give the run a vault password"),
-        (VAULT.encrypt(yaml.safe_dump(CONTENT)), ["wrong"], "cannot be decrypted with the vault password of this run"),
+        (VAULT.encrypt(yaml.safe_dump(CONTENT)), ["wrong"], "is not the one that this file was encrypted with"),
         (VAULT.encrypt("s3cret: ["), ["password"], "is not YAML"),
         (VAULT.encrypt("cluster: s3cret"), ["password"], "is not a Talos secrets bundle"),
-        (b"$ANSIBLE_VAULT;1.1;AES256\ns3cret\n", ["password"], "cannot be decrypted"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\ns3cret\n", ["password"], "or the file is damaged"),
     ],
 )
 def test_a_file_that_is_no_bundle_is_said_and_not_quoted(
@@ -106,6 +106,7 @@ def test_a_file_that_is_no_bundle_is_said_and_not_quoted(
     assert said in texts[0]
     assert file.path in texts[0]
     assert "s3cret" not in "".join(texts)
+    assert not any("ecryption failed" in text for text in texts)
     assert Path(file.path).read_bytes() == content
 
 

@@ -162,6 +162,18 @@ def test_auto_tells_what_waits_for_a_reboot_and_check_mode_tells_the_same(versio
     on_a_node(test, version)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_another_installer_image_is_told_to_upgrade_nothing(check: bool) -> None:
+    """Talos reads it when it is installed, and not again."""
+
+    async def test(nodes: Simulation) -> None:
+        nodes.machine = {"install": {"disk": "/dev/mmcblk0", "image": "factory.example/installer/abc:v1.14.3"}}
+        [warning] = (await nodes.converge("cp", dataclasses.replace(TERMS, check=check))).warnings
+        assert warning.startswith("cp: its installer image changes, which by itself upgrades nothing: ")
+
+    on_a_node(test)
+
+
 @VERSIONS
 @pytest.mark.parametrize("name", ["staged", "reboot"])
 def test_what_is_staged_is_not_told_to_wait_for_a_reboot(version: str, name: str) -> None:

@@ -508,8 +508,8 @@ def test_a_try_is_long_enough(inventory: Inventory) -> None:
         ("cluster_talos_version", "v1.14.1", "without a v"),
         ("cluster_talos_version", "1.14", "three numbers"),
         ("cluster_talos_version", 1.14, "three numbers"),
-        ("cluster_talos_version", "1.12.9", "not recorded yet; 1.13 and 1.14 are"),
-        ("cluster_talos_version", "1.15.0-alpha.1", "not recorded yet"),
+        ("cluster_talos_version", "1.12.9", "does not support Talos 1.12, but 1.13 and 1.14"),
+        ("cluster_talos_version", "1.15.0-alpha.1", "does not support Talos 1.15"),
         ("cluster_kubernetes_version", "1.38.0", "carries Kubernetes 1.33 to 1.37"),
         ("cluster_kubernetes_version", "1.32.9", "carries Kubernetes 1.33 to 1.37"),
         ("cluster_kubernetes_version", "latest", "three numbers"),
@@ -576,7 +576,15 @@ def test_a_node_is_of_one_type(inventory: Inventory) -> None:
     inventory.groups["talos"].append("w3")
     inventory.hosts["w3"] = {**inventory.hosts["w2"], "node_address": "10.9.0.13", "node_mac": "02:00:5e:00:00:13"}
     found = [(problem.host, problem.value) for problem in inventory.problems()]
-    assert found == [("c1", '["controlplanes", "workers"]'), ("w2", "[]"), ("w3", "[]")]
+    assert found == [("c1", '["controlplanes", "workers"]'), ("w2", '["attic"]'), ("w3", "[]")]
+
+
+def test_a_misspelt_group_of_nodes_is_named_with_the_one_that_was_meant(inventory: Inventory) -> None:
+    inventory.groups["worker"] = inventory.groups.pop("workers")
+    for problem in inventory.problems():
+        assert problem.host in ("w1", "w2")
+        assert "worker" in json.loads(problem.value)
+        assert problem.remedy == "a node is in exactly one of controlplanes and workers; did you mean workers?"
 
 
 def test_node_groups_are_below_talos(inventory: Inventory) -> None:

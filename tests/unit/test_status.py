@@ -40,20 +40,37 @@ FINE: dict[str, t.Any] = {
 }
 NODE = Node("n-w3", "worker", "192.0.2.3", "", "", "", "", "ab" * 32, "factory.example/installer/abc:v1.14.2", ())
 FILTERS = FilterModule().filters()
+SYSCTLS = [{"document": "v1alpha1", "path": "machine.sysctls"}]
+DIFFERS = (
+    "n-w3 differs from its declaration (v1alpha1 machine.sysctls): site.yml --check --diff --tags n-w3 shows it, "
+    "site.yml --tags n-w3 changes it."
+)
+OLD = {"version": "v1.13.9", "upgrade": "talosctl upgrade --image x"}
 
 
-def complaint(etcd_problems: t.Sequence[str] = (), **others: t.Any) -> str:
-    return str(FILTERS["status_complaint"]({**FINE, **others}, "n-w3", etcd_problems))
+SILENT = {**FINE, "state": "unreachable", "stage": "", "ready": False, "error": "n-cp: connection refused."}
+
+
+def complaint(name: str = "n-w3", cp: t.Mapping[str, t.Any] = FINE, **others: t.Any) -> str:
+    """Of one node beside the control planes n-cp and n-cp2."""
+    plan = {
+        "nodes": {"n-cp": cp, "n-cp2": FINE, name: {**FINE, **others}},
+        "etcd_problems": ["no leader", "n-cp3: no answer"],
+    }
+    return str(FILTERS["status_complaint"](plan, name, ["n-cp", "n-cp2", "n-cp3"]))
 
 
 def test_the_table_has_a_line_a_node() -> None:
-    silent = {**FINE, "state": "unreachable", "stage": "", "ready": False, "version": "", "certificate_end": ""}
-    nodes = {"n-cp": FINE, "n-w10": {**FINE, "state": "pending-reboot"}, "n-w3": silent}
+    silent = {**SILENT, "version": "", "certificate_end": ""}
+    # Of another machine at its address nothing is shown.
+    stranger = {**silent, "state": "wrong-machine", "stage": "running", "ready": True}
+    nodes = {"n-cp": FINE, "n-w10": {**FINE, "state": "pending-reboot"}, "n-w3": silent, "n-w4": stranger}
     assert FILTERS["status_table"](nodes) == [
         "NODE   STATE           STAGE    READY  TALOS    PENDING  CERTIFICATE ENDS",
         "n-cp   as-declared     running  yes    v1.14.2  no       2026-11-23T14:45:46Z",
         "n-w10  pending-reboot  running  yes    v1.14.2  yes      2026-11-23T14:45:46Z",
-        "n-w3   unreachable     -        no     -        no       -",
+        "n-w3   unreachable     -        -      -        no       -",
+        "n-w4   wrong-machine   -        -      -        no       -",
     ]
 
 
@@ -65,17 +82,44 @@ def test_nothing_is_wrong_with_a_node_that_is_as_declared_and_ready() -> None:
     ("others", "said"),
     [
         (
-            {"state": "differs", "differences": [{"document": "v1alpha1", "path": "machine.sysctls"}]},
-            "n-w3 is differs: v1alpha1 machine.sysctls",
+            {"state": "differs", "differences": SYSCTLS},
+            DIFFERS,
         ),
-        ({"state": "unreachable", "error": "n-w3: connection refused"}, "n-w3: connection refused"),
+        (
+            {"state": "differs", "differences": SYSCTLS, "ready": False, "unmet": ["time: not in sync"], **OLD},
+            f"{DIFFERS} n-w3: it is in stage running, not ready: time: not in sync; "
+            "it runs Talos v1.13.9, declared is v1.14.2: talosctl upgrade --image x",
+        ),
+        ({"state": "differs", "differences": SYSCTLS, "error": "n-w3: no answer."}, f"n-w3: no answer. {DIFFERS}"),
+        (
+            {"state": "differs", "differences": [{"document": "Doc", "path": f"f{n}"} for n in range(7)]},
+            DIFFERS.replace("v1alpha1 machine.sysctls", "Doc f0; Doc f1; Doc f2; Doc f3; Doc f4 and 2 more"),
+        ),
+        (
+            {"state": "pending-reboot", "differences": SYSCTLS},
+            "n-w3 has stored what is declared, and waits for a reboot to use it (v1alpha1 machine.sysctls): "
+            "site.yml --tags n-w3 -e node_apply_mode=reboot reboots it.",
+        ),
+        (
+            {"state": "maintenance", "stage": "maintenance", "ready": False, "unmet": ["services"]},
+            "n-w3 is in maintenance, without a machine config: site.yml --tags n-w3 sends it.",
+        ),
+        (
+            {"state": "unreachable", "stage": "", "ready": False, "error": "n-w3: connection refused"},
+            "n-w3: connection refused",
+        ),
+        ({"state": "wrong-machine", "ready": False, "error": "n-w3: another machine."}, "n-w3: another machine."),
+        (
+            {"state": "invalid", "ready": False, "unmet": ["time"], "error": "n-w3: not YAML."},
+            "n-w3: not YAML. n-w3: it is in stage running, not ready: time",
+        ),
         (
             {"ready": False, "unmet": ["services: kubelet", "time: not in sync"]},
             "n-w3: it is in stage running, not ready: services: kubelet; time: not in sync",
         ),
         ({"stage": "booting"}, "n-w3: it is in stage booting, not ready: no reason given"),
         (
-            {"version": "v1.13.9", "upgrade": "talosctl upgrade --image x"},
+            OLD,
             "n-w3: it runs Talos v1.13.9, declared is v1.14.2: talosctl upgrade --image x",
         ),
         (
@@ -94,10 +138,21 @@ def test_nothing_is_wrong_with_a_node_that_is_as_declared_and_ready() -> None:
             {"error": "n-w3: no answer.", "stage": "booting", "unmet": ["time"]},
             "n-w3: no answer. n-w3: it is in stage booting, not ready: time",
         ),
-        ({"etcd_problems": ["alarm NOSPACE"]}, "n-w3: alarm NOSPACE"),
+        ({"name": "n-cp2"}, "n-cp2: no leader; n-cp3: no answer"),
         (
-            {"ready": False, "etcd_problems": ["no leader"]},
-            "n-w3: it is in stage running, not ready: no reason given; no leader",
+            {"name": "n-cp2", "ready": False},
+            "n-cp2: it is in stage running, not ready: no reason given; no leader; n-cp3: no answer",
+        ),
+        # What it lacks of etcd follows from its error.
+        ({"name": "n-cp3", **SILENT, "error": "n-cp3: no answer."}, "n-cp3: no answer. n-cp3: no leader"),
+        (
+            {"cp": SILENT, "ready": False, "unmet": ["nodeReady: not available yet"]},
+            "n-w3: it is in stage running, not ready: nodeReady: not available yet (which may follow from n-cp, a "
+            "control plane that does not answer)",
+        ),
+        (
+            {"cp": SILENT, "ready": False, "unmet": ["time: not in sync"]},
+            "n-w3: it is in stage running, not ready: time: not in sync",
         ),
     ],
 )

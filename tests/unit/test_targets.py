@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible.errors import AnsibleFilterError
 
@@ -49,12 +51,22 @@ def test_a_named_group_without_nodes_is_no_node() -> None:
 
 
 @pytest.mark.parametrize("place", ["run", "skip"])
-def test_an_unknown_tag_names_the_nearest(place: str) -> None:
-    run, skip = (["n-w33"], []) if place == "run" else (["all"], ["n-w33"])
-    with pytest.raises(_targets.UnknownTag, match=r"no such tag: n-w33 \(did you mean n-w3 "):
-        _targets.node_hosts(GROUPS, run, skip)
-    with pytest.raises(_targets.UnknownTag, match=r"aply \(did you mean apply"):
-        _targets.node_tags(GROUPS, ["aply"], [])
+@pytest.mark.parametrize(
+    ("tag", "near"),
+    [
+        ("n-w33", "n-w3"),
+        # Not "always", which is no tag that anybody means.
+        ("aply", "apply"),
+        ("alway", None),
+        ("n-w9", "n-w3 or n-w2 or n-w1"),
+    ],
+)
+def test_an_unknown_tag_names_the_nearest(place: str, tag: str, near: str | None) -> None:
+    run, skip = ([tag], []) if place == "run" else (["all"], [tag])
+    told = f"did you mean {near}?" if near else "there are the nodes, controlplanes"
+    for function in (_targets.node_hosts, _targets.node_tags):
+        with pytest.raises(_targets.UnknownTag, match=rf"no such tag: {tag} \({re.escape(told)}"):
+            function(GROUPS, run, skip)
 
 
 def test_a_tag_that_resembles_nothing_gets_the_list() -> None:
@@ -72,6 +84,25 @@ def test_the_admin_host_has_a_playbook_of_its_own(run: list[str], skip: list[str
 def test_a_group_that_is_no_target_is_unknown() -> None:
     with pytest.raises(_targets.UnknownTag, match="no such tag: talos"):
         _targets.node_hosts(GROUPS, ["talos"], [])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "said"),
+    [
+        ([], []),
+        (["n-w1", "!n-w2", "&workers", "all", "localhost"], []),
+        # What matches nothing may be meant.
+        (["n-x*", "~n-x", "n-x[0]", "@file", ""], []),
+        (["n-w3", "n-w33"], ["no such host or group: n-w33 (did you mean n-w3?)"]),
+        (["!n-w33"], ["no such host or group: n-w33 (did you mean n-w3?)"]),
+        (
+            ["worker", "zzz"],
+            ["no such host or group: worker (did you mean workers?)", "no such host or group: zzz"],
+        ),
+    ],
+)
+def test_a_limit_to_what_is_not_there(patterns: list[str], said: list[str]) -> None:
+    assert _targets.unknown_in_limit(GROUPS, patterns) == said
 
 
 def test_filters_fail_as_ansible_expects() -> None:

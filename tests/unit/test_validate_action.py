@@ -119,6 +119,30 @@ def test_a_good_inventory(site: Site) -> None:
     assert action.run(task_vars=site.variables) == {"changed": False, "nodes": 3}
 
 
+@pytest.mark.parametrize("limit", [None, "", "w1", "w1:&workers", "!w2,c1"])
+def test_a_limit_to_some_of_its_hosts_is_good(site: Site, limit: str | None) -> None:
+    action = site.action(validate.ActionModule)
+    assert not action.run(task_vars={**site.variables, "ansible_limit": limit})["changed"]
+
+
+def test_a_limit_to_a_host_that_is_not_there_is_refused(site: Site) -> None:
+    """Ansible warns, and runs on the others."""
+    action = site.action(validate.ActionModule)
+    with pytest.raises(AnsibleActionFail, match=r"--limit: no such host or group: worker \(did you mean workers\?\)"):
+        action.run(task_vars={**site.variables, "ansible_limit": "c1,worker"})
+
+
+def test_why_a_patch_cannot_be_read_is_said(site: Site) -> None:
+    (site.folder / "locked.yaml").write_text(vaulted(SECRET, b"another"))
+    site.set("c1", node_patches=["nowhere.yaml"])
+    site.set("w1", node_patches=["locked.yaml"])
+    assert site.validate() == [
+        "c1: node_patches[0] is nowhere.yaml: cannot be read (there is no such file); is it in the inventory's folder?",
+        "w1: node_patches[0] is locked.yaml: cannot be read (no permission, not UTF-8, or encrypted with another vault "
+        "password); is it in the inventory's folder?",
+    ]
+
+
 def test_what_cannot_be_resolved_is_told_beside_the_rest(site: Site) -> None:
     site.set("c1", node_labels={"a": "{{ nowhere }}"}, cluster_name="{{ nowhere }}")
     site.set("w1", node_address="{{ nowhere }}", node_mac=vaulted(SECRET, b"another"), node_board="rpi_6")
