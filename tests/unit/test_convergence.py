@@ -738,6 +738,30 @@ def test_a_declaration_that_cannot_be_rendered_is_its_nodes_own_error(monkeypatc
     in_maintenance(test, "cp", "w1")
 
 
+def test_what_is_declared_is_known_to_be_good_before_a_node_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be up when its turn comes, after others were changed."""
+
+    async def test(nodes: Simulation) -> None:
+        rendered = []
+
+        def config(node: declaration.Node) -> bytes:
+            rendered.append(node.name)
+            raise TalosctlError(f"{'group' if node.name != 'cp' else 'node'}_patches is wrong")
+
+        monkeypatch.setattr(nodes, "config", config)
+        nodes.fleet.nodes["w1"].power_off()
+        plan = await nodes.plan()
+        assert {each.state for each in plan.nodes.values()} == {INVALID}
+        cause = "patches is wrong. Correct the declared settings or patches that the message names."
+        assert plan.refused() == [f"cp: node_{cause}", f"w1, w2: group_{cause}"]
+        rendered.clear()
+        monkeypatch.setattr(nodes, "digest", lambda _node: "known")
+        plan = await nodes.plan("w1")
+        assert (rendered, plan.nodes["w1"].state, plan.refused()) == ([], "unreachable", [])
+
+    in_maintenance(test, "cp", "w1", "w2")
+
+
 @pytest.mark.parametrize(
     ("version", "said", "remedy"),
     [
