@@ -552,6 +552,25 @@ def test_a_node_in_maintenance_that_is_busy_with_another_apply_is_waited_for() -
     in_maintenance(test)
 
 
+def test_a_node_that_goes_down_between_the_look_and_its_first_apply_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(nodes: Simulation) -> None:
+        render = nodes.config
+
+        def config(node: declaration.Node) -> bytes:
+            # After the look, and before anything is sent.
+            nodes.fault("cp", "refused")
+            asyncio.get_running_loop().call_later(0.5, nodes.fleet.clear_faults, [nodes.fleet.nodes["cp"]])
+            return render(node)
+
+        monkeypatch.setattr(nodes, "config", config)
+        assert (await nodes.converge("cp")).changed
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+
+    in_maintenance(test)
+
+
 def test_the_warnings_of_a_first_apply_are_told() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.machine = {"files": [{"path": "/var/x", "content": "x", "permissions": 0o600, "op": "create"}]}
