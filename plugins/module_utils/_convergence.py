@@ -30,6 +30,7 @@ _WORKER_REMEDY = (
     "A worker that was sent its config answers only once a control plane is up, since it gets its certificate there: "
     "look after the control planes first, then run again"
 )
+_LONGER = "; reachable_timeout (node_reachable_timeout) gives it more time"
 _UNKNOWN_REBOOT = "whether these changes need a reboot cannot be asked while another config waits for one, or is tried"
 
 
@@ -98,6 +99,7 @@ class Convergence:
             # The node's own error says more than that we waited.
             if seen.error is not None:
                 seen.error.cause += f" (asked again and again for {self._terms.reachable_seconds:g} s)"
+                seen.error.remedy += _LONGER
             return seen
 
     async def _change(self, found: Assessment, config: bytes) -> None:

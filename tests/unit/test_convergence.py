@@ -31,6 +31,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     InvalidRequest,
     NotAuthorized,
     UnknownAuthority,
+    Unreachable,
     WrongFingerprint,
     WrongMachine,
 )
@@ -548,6 +549,21 @@ def test_a_node_in_maintenance_that_is_busy_with_another_apply_is_waited_for() -
         node.rebooting_for_apply = False
         assert (await converging).changed
         assert nodes.calls("ApplyConfiguration", "OK") == ["cp"]
+
+    in_maintenance(test)
+
+
+def test_a_node_that_does_not_answer_is_told_with_the_setting_that_gives_it_more_time() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.fault("cp", "refused")
+        with pytest.raises(Unreachable) as caught:
+            await nodes.converge("cp", IMPATIENT)
+        assert "asked again and again for 3 s" in caught.value.cause
+        assert caught.value.remedy.endswith("reachable_timeout (node_reachable_timeout) gives it more time")
+        # In check mode it is not waited for.
+        with pytest.raises(Unreachable) as caught:
+            await nodes.converge("cp", dataclasses.replace(IMPATIENT, check=True))
+        assert "node_reachable_timeout" not in caught.value.remedy
 
     in_maintenance(test)
 
