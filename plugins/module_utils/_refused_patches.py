@@ -19,6 +19,8 @@ from ._talosctl import SlowTalosctl, TalosctlError
 _PREFIX = re.compile(r"^error parsing config JSON patch: |^failed to generate config bundle: error patching configs: ")
 # The document without a kind has no name that a user would know.
 _DOCUMENT = re.compile(r"error decoding document (?P<name>\S*) \(line \d+\): ")
+# Types of Go; the lines that follow say where, and what was expected.
+_DECODING = re.compile(r"error decoding \S* ?to \S+: yaml: construct errors:\s*")
 _KEY = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>[\w.-]+):(?:\s|$)")
 _KEYS_MAX = 5
 
@@ -85,7 +87,7 @@ def in_short(words: str) -> str:
     if mark and not before:
         said = f"unknown keys: {_some(_dotted(listed) or [HIDDEN])}"
     else:
-        lines = [line.strip() for line in said.splitlines()]
+        lines = [line.strip() for line in _DECODING.sub("", said).splitlines()]
         # A first line that leads to the others says nothing by itself.
         said = "; ".join(lines[1:] if lines[1:] and lines[0].endswith(":") else lines)
     return f"{document}: {said}" if document else said

@@ -214,11 +214,12 @@ def test_what_talosctl_quotes_is_hidden_in_errors_alone(bench: Bench) -> None:
     """The words of a plan may stand in a patch's environment, too."""
     patch = {"machine": {"tokn": "s3cret-value", "env": {"STATE": "invalid"}}}
     words = ["-e", json.dumps({"node_patches": [patch]})]
-    (found,) = bench.tasks({"homelab.talos.plan": {}}, words=words)
+    found, refused = bench.tasks({"homelab.talos.plan": {}}, {"homelab.talos.machine_config": {}}, words=words)
     node = found["nodes"][CP]
     assert node["state"] == "invalid"
     assert "node_patches[0]: unknown keys: machine.tokn." in node["error"]
     assert f"{CP}: invalid, a run would fail" in found["summary"][0]
+    assert (refused["failed"], refused["msg"]) == (True, node["error"])
     assert "s3cret-value" not in bench.last.output
 
 

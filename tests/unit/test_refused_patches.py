@@ -114,6 +114,11 @@ def test_what_is_known_of_one_node_is_not_looked_for_on_the_next() -> None:
             "WatchdogTimerConfig: line 4: cannot construct !!str `<hidden>` into time.Duration",
         ),
         (
+            f"{REFUSED}/v1alpha1/ (line 1): error decoding  to *v1alpha1.Config: yaml: construct errors: line 1: "
+            "cannot construct !!seq into map[string]string",
+            "line 1: cannot construct !!seq into map[string]string",
+        ),
+        (
             "failed to generate config bundle: error patching configs: patch delete: path 'machine.nodeLabels.a' in "
             "document '/v1alpha1': failed to delete path 'machine.nodeLabels.a': lookup failed",
             "patch delete: path 'machine.nodeLabels.a' in document '/v1alpha1': failed to delete path "
