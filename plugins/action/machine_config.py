@@ -17,5 +17,14 @@ class ActionModule(ClusterAction):
 
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
-        limit = arguments.get("timeout", 600)
-        return self.call_at_length(arguments, f"converging the node (up to {limit} s for each step)")
+        control_plane = "controlplanes" in self._variables.get("group_names", ())
+        told = limits(arguments, control_plane=control_plane)
+        return self.call_at_length(arguments, f"converging the node (up to {told})")
+
+
+def limits(arguments: t.Mapping[str, t.Any], *, control_plane: bool) -> str:
+    """How long the waits of a run may be."""
+    found = [f"{arguments.get('reachable_timeout', 30)} s for its first answer"]
+    if control_plane:
+        found.append(f"{arguments.get('etcd_timeout', 300)} s for etcd")
+    return ", ".join([*found, f"{arguments.get('timeout', 600)} s for each step of a change"])

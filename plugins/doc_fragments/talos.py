@@ -156,6 +156,11 @@ options:
         type: list
         elements: str
         default: []
+      patch_places:
+        description: Where each of them stands, such as C(cluster_patches[0]), for errors to name.
+        type: list
+        elements: str
+        default: []
 """
 
     NODES = r"""
@@ -206,6 +211,11 @@ options:
         default: ""
       patches:
         description: Strategic-merge patches as YAML texts, in the order in which they are merged.
+        type: list
+        elements: str
+        default: []
+      patch_places:
+        description: Where each of them stands, such as C(cluster_patches[0]), for errors to name.
         type: list
         elements: str
         default: []

@@ -54,6 +54,11 @@ class Assessment:
         return self.state != AS_DECLARED
 
     @property
+    def refused(self) -> bool:
+        """Is what is declared for it at fault? What it holds is not."""
+        return self.state == INVALID and not isinstance(self.error, documents.BadConfig)
+
+    @property
     def answers_us(self) -> bool:
         """By our PKI, and it is the right machine."""
         return self.error is None and self.observation.configs is not None
@@ -86,7 +91,11 @@ class Assessor:
     def assess(self, node: Node, seen: Observation) -> Assessment:
         """An error of one node, which is no other's, is in its assessment. Raises NoTalosctl."""
         try:
-            return self._assess(node, seen)
+            found = self._assess(node, seen)
+            if found.needs_work and found.config is None and self._rendering.digest(node) is None:
+                # It may be up when its turn comes: what it would be sent must be known to be good before that.
+                self._rendering.config(node)
+            return found
         except (TalosctlError, documents.BadConfig, KubernetesPath) as error:
             error.node = node.name
             return Assessment(node.name, INVALID, seen, error=error)

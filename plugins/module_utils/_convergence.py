@@ -32,6 +32,7 @@ _WORKER_REMEDY = (
 )
 # Where a config names the image that Talos is installed from, by contract.
 _INSTALLER_IMAGE = ("machine.install.image", "installer.image")
+_LONGER = "; reachable_timeout (node_reachable_timeout) gives it more time"
 _UNKNOWN_REBOOT = "whether these changes need a reboot cannot be asked while another config waits for one, or is tried"
 
 
@@ -100,6 +101,7 @@ class Convergence:
             # The node's own error says more than that we waited.
             if seen.error is not None:
                 seen.error.cause += f" (asked again and again for {self._terms.reachable_seconds:g} s)"
+                seen.error.remedy += _LONGER
             return seen
 
     async def _change(self, found: Assessment, config: bytes) -> None:

@@ -31,11 +31,15 @@ class Cluster:
         return cls(**{field.name: str(data[field.name]) for field in dataclasses.fields(cls)})
 
 
+_LISTS = ("patches", "patch_places")
+
+
 @dataclasses.dataclass(frozen=True)
 class Node:
     """One node. ``patches`` are YAML texts for gen config, in order: settings, cluster, groups, node.
 
-    They may hold secrets. ``mac`` and ``fingerprint`` are empty where the inventory gives none.
+    They may hold secrets; ``patch_places`` say where each stands in the inventory. ``mac`` and ``fingerprint`` are
+    empty where the inventory gives none.
     """
 
     name: str
@@ -48,13 +52,15 @@ class Node:
     schematic_id: str
     installer_image: str
     patches: tuple[str, ...]
+    patch_places: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, t.Any]:
-        """The same as plain data, the patches as a list."""
-        return {**dataclasses.asdict(self), "patches": list(self.patches)}
+        """The same as plain data, lists for tuples."""
+        return {**dataclasses.asdict(self), **{name: list(getattr(self, name)) for name in _LISTS}}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, t.Any]) -> Node:
         """Back from plain data."""
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "patches"]
-        return cls(**{name: str(data[name]) for name in names}, patches=tuple(map(str, data["patches"])))
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in _LISTS]
+        patches, places = (tuple(map(str, data[name])) for name in _LISTS)
+        return cls(**{name: str(data[name]) for name in names}, patches=patches, patch_places=places)

@@ -40,6 +40,7 @@ NODE_OPTIONS: dict[str, t.Any] = {
     "schematic_id": {"type": "str", "default": ""},
     "installer_image": {"type": "str", "default": ""},
     "patches": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    "patch_places": {"type": "list", "elements": "str", "default": []},
 }
 
 CLUSTER_OPTIONS: dict[str, t.Any] = {

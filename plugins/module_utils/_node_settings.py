@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Mapping
 from . import _settings, _values, _versions
 from ._declaration import Cluster, Node
 from ._groups import Memberships, machine_type
-from ._patches import PatchReader
+from ._patches import Patch, PatchReader
 from ._problems import HIDDEN, Report, suggestion
 from ._schematic import BOARDS, REGISTRY, installer_image, read_schematic
 from ._settings import Settings
 
 # The card of a Pi; else the disk that gen config writes.
 _DEFAULT_DISKS = {"rpi_4": "/dev/mmcblk0", "rpi_5": "/dev/mmcblk0", "generic": "/dev/sda"}
+# The place of the patch that is made of them.
+_SETTINGS = "settings (node_ variables)"
 # What NodeRestriction lets a kubelet set below these domains. Talos sets a worker's labels as its kubelet,
 # all in one request, so one refused label keeps out the others too.
 _RESTRICTED = re.compile(r"(?:.*\.)?(?:kubernetes|k8s)\.io")
@@ -65,7 +67,7 @@ def read(
         links=_settings.read_links(variables.get("node_network"), "node_network", report, mac),
         **{field: reader(variables.get(key), key, report) for field, (key, reader) in _READERS.items()},
     )
-    texts = _read_patches(name, variables, cluster, members, patches, report)
+    declared = tuple(_read_patches(name, variables, cluster, members, patches, report))
     node = Node(
         name=name,
         machine_type=machine_type(name, members),
@@ -76,7 +78,8 @@ def read(
         board=board,
         schematic_id=identity,
         installer_image=image,
-        patches=(_settings.patch(settings, cluster.contract), *texts),
+        patches=(_settings.patch(settings, cluster.contract), *(text for _place, text in declared)),
+        patch_places=(_SETTINGS, *(place for place, _text in declared)),
     )
     return node, settings
 
@@ -129,7 +132,7 @@ def _read_patches(
     members: Memberships,
     patches: PatchReader,
     report: Report,
-) -> Iterable[str]:
+) -> Iterable[Patch]:
     minor = ".".join(cluster.talos_version.split(".")[:2])
     minor = minor if minor in _versions.MINORS else cluster.contract
     yield from patches.read(variables.get("cluster_patches"), "cluster_patches", report, minor)

@@ -26,6 +26,8 @@ _API_VERSION = "v1alpha1"
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}", re.ASCII)
 
 Found = tuple[str, str, str]
+# Where it stands in the inventory, and its text.
+Patch = tuple[str, str]
 
 
 class PatchReader:
@@ -36,17 +38,17 @@ class PatchReader:
         self._files: dict[tuple[str, str], tuple[str, list[Found]]] = {}
         self._inline: dict[tuple[str, str], tuple[str, list[Found]]] = {}
 
-    def read(self, value: object, key: str, report: Report, talos_minor: str) -> tuple[str, ...]:
-        """The texts of a list of patches; each item stays a patch of its own."""
-        texts = []
+    def read(self, value: object, key: str, report: Report, talos_minor: str) -> tuple[Patch, ...]:
+        """A list of patches; each item stays a patch of its own."""
+        patches = []
         for index, item in enumerate(_values.items(value, key, report)):
             where = f"{key}[{index}]"
             text, problems = self._item(item, talos_minor)
             for suffix, shown, remedy in problems:
                 report(where + suffix, shown, remedy)
             if text:
-                texts.append(text)
-        return tuple(texts)
+                patches.append((f"{where} ({item})" if isinstance(item, str) else where, text))
+        return tuple(patches)
 
     def _item(self, item: object, talos_minor: str) -> tuple[str, list[Found]]:
         if isinstance(item, str):

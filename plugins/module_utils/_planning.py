@@ -65,6 +65,14 @@ class Plan:
             "the right machines when they are sent the cluster's secrets"
         ]
 
+    def refused(self) -> list[str]:
+        """What is wrong with what is declared: a line a cause, with the nodes that it concerns."""
+        nodes: dict[str, list[str]] = {}
+        for name, each in self.nodes.items():
+            if each.refused:
+                nodes.setdefault(str(each.error).removeprefix(f"{name}: "), []).append(name)
+        return [f"{', '.join(names)}: {cause}" for cause, names in nodes.items()]
+
     def summary(self) -> list[str]:
         """A line a node that is not as declared, and what a run would do."""
         return [

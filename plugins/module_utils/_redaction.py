@@ -67,7 +67,7 @@ _IN_URL = re.compile(
 )
 # What Go's YAML decoder quotes, and where Talos begins to list what it does not know.
 _QUOTED = re.compile(r"`[^`]*`")
-_UNKNOWN_KEYS = "unknown keys found during decoding"
+UNKNOWN_KEYS = "unknown keys found during decoding"
 _KEY = re.compile(r"\s*(?:- )*[\w.-]+:(?=\s|$)")
 # Lines of a PEM or of a manifest that are in every one.
 _STRUCTURE = ("-----", "---", "apiVersion:", "kind:", "type:", "#")
@@ -164,7 +164,7 @@ def _at(items: list[t.Any], index: int) -> t.Any:
 
 def without_quotes(error: str) -> str:
     """The words of Talos about a config without the values that it quotes: keys, lines and types stay."""
-    known, mark, listed = _QUOTED.sub(f"`{HIDDEN}`", error).partition(_UNKNOWN_KEYS)
+    known, mark, listed = _QUOTED.sub(f"`{HIDDEN}`", error).partition(UNKNOWN_KEYS)
     if not mark:
         return known
     first, *rest = listed.split("\n")

@@ -12,8 +12,9 @@ import json
 import typing as t
 
 from ._declaration import Cluster, Node
+from ._refused_patches import RefusedPatches
 from ._secrets_bundle import SecretsBundle
-from ._talosctl import Talosctl, TalosctlError
+from ._talosctl import SlowTalosctl, Talosctl, TalosctlError
 from ._whole_file import write_private
 
 # Changes when this file renders the same inputs to other bytes.
@@ -61,6 +62,7 @@ class Rendering:
         self._cache = cache
         self._secrets = bundle.yaml()
         self._minor_checked = False
+        self._refused = RefusedPatches(self._generated)
         self.warnings: list[str] = []
 
     def digest(self, node: Node) -> str | None:
@@ -68,8 +70,9 @@ class Rendering:
         return self._cache.get(node.name, self._inputs(node))
 
     def config(self, node: Node) -> bytes:
-        """The declared config: rendered and validated. Raises TalosctlError naming the node."""
-        if not self._minor_checked:
+        """The declared config: rendered and validated. Raises TalosctlError naming the node, NoTalosctl."""
+        # What is known was rendered by this very binary.
+        if not self._minor_checked and self.digest(node) is None:
             self._talosctl.require_minor(self._cluster.talos_version)
             self._minor_checked = True
         try:
@@ -79,20 +82,34 @@ class Rendering:
             raise
 
     def _rendered(self, node: Node) -> bytes:
-        rendered = self._talosctl.gen_config(
+        rendered = self._generated_or_told(node)
+        inputs, digest = self._inputs(node), sha256(rendered)
+        if self._cache.get(node.name, inputs) != digest:
+            self.warnings += [f"{node.name}: {warning}" for warning in self._talosctl.validate(rendered)]
+            self._cache.put(node.name, inputs, digest)
+        return rendered
+
+    def _generated_or_told(self, node: Node) -> bytes:
+        try:
+            return self._generated(node, node.patches)
+        except SlowTalosctl:
+            raise
+        except TalosctlError as error:
+            refused = self._refused.error(node)
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _generated(self, node: Node, patches: t.Sequence[str]) -> bytes:
+        return self._talosctl.gen_config(
             cluster_name=self._cluster.name,
             endpoint=self._cluster.endpoint,
             machine_type=node.machine_type,
             secrets=self._secrets,
             contract=self._cluster.contract,
             kubernetes_version=self._cluster.kubernetes_version,
-            patches=[patch.encode() for patch in node.patches],
+            patches=[patch.encode() for patch in patches],
         )
-        inputs, digest = self._inputs(node), sha256(rendered)
-        if self._cache.get(node.name, inputs) != digest:
-            self.warnings += [f"{node.name}: {warning}" for warning in self._talosctl.validate(rendered)]
-            self._cache.put(node.name, inputs, digest)
-        return rendered
 
     def _inputs(self, node: Node) -> str:
         inputs = [

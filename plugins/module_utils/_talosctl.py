@@ -32,6 +32,12 @@ class TalosctlError(TalosError):
     remedy = "Correct the declared settings or patches that the message names"
 
 
+class SlowTalosctl(TalosctlError):
+    """It was not done within its time, which says nothing of what it was given."""
+
+    remedy = "Look at the machine's load"
+
+
 class NoTalosctl(TalosError):
     """There is no usable talosctl."""
 
@@ -126,7 +132,7 @@ class Talosctl:
         try:
             done = Commands(os.curdir, os.environ, Watch(), descriptors).run(argv, seconds=self._seconds)
         except CommandTimeout as error:
-            raise TalosctlError(error.cause, command=command, remedy="Look at the machine's load") from error
+            raise SlowTalosctl(error.cause, command=command) from error
         except NoCommand as error:
             raise NoTalosctl(error.cause) from error
         err = _MEMORY_FILE.sub("the config", done.err)

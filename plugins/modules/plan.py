@@ -133,6 +133,12 @@ summary:
   returned: success
   type: list
   elements: str
+refused:
+  description: What is wrong with what is declared, a line for each cause, with the nodes that it concerns.
+  returned: success
+  type: list
+  elements: str
+  sample: ["talos-w1, talos-w2: group_patches.workers[0]: unknown keys: machine.sysctl. Correct it in the inventory."]
 bootstrapped:
   description: Whether etcd has a healthy member, as far as control planes were among the nodes.
   returned: success
@@ -179,9 +185,9 @@ def work(module: TalosModule) -> dict[str, t.Any]:
     cache.save()
     asked = [node for node in nodes if found.nodes[node.name].answers_us] if module.params["details"] else []
     more = wait_for(details(asked, context, cluster_of(module).talos_version))
-    refused = [each.error for each in found.nodes.values() if each.state == INVALID and each.error]
-    redactor = module.thorough_redactor() if refused else module.redactor
-    for error in refused:
+    invalid = [each.error for each in found.nodes.values() if each.state == INVALID and each.error]
+    redactor = module.thorough_redactor() if invalid else module.redactor
+    for error in invalid:
         # talosctl may quote what it refused.
         error.cause = redactor.text(error.cause)
     return {
@@ -190,6 +196,7 @@ def work(module: TalosModule) -> dict[str, t.Any]:
         "admin_dir": module.params["admin_dir"],
         "nodes": {name: {**each.as_dict(), **more.get(name, {})} for name, each in found.nodes.items()},
         "summary": found.summary(),
+        "refused": found.refused(),
         "bootstrapped": found.bootstrapped,
         "etcd_problems": found.etcd_problems,
         "healthy": found.healthy,

@@ -219,12 +219,31 @@ def test_what_talosctl_quotes_is_hidden_in_errors_alone(bench: Bench) -> None:
     """The words of a plan may stand in a patch's environment, too."""
     patch = {"machine": {"tokn": "s3cret-value", "env": {"STATE": "invalid"}}}
     words = ["-e", json.dumps({"node_patches": [patch]})]
-    (found,) = bench.tasks({"homelab.talos.plan": {}}, words=words)
+    found, refused = bench.tasks({"homelab.talos.plan": {}}, {"homelab.talos.machine_config": {}}, words=words)
     node = found["nodes"][CP]
     assert node["state"] == "invalid"
-    assert "tokn: <hidden>" in node["error"]
+    assert "node_patches[0]: unknown keys: machine.tokn." in node["error"]
     assert f"{CP}: invalid, a run would fail" in found["summary"][0]
+    assert (refused["failed"], refused["msg"]) == (True, node["error"])
     assert "s3cret-value" not in bench.last.output
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]], ids=["run", "check"])
+def test_a_patch_that_talosctl_refuses_is_told_before_a_node_is_changed(bench: Bench, check: list[str]) -> None:
+    bad = {"group_patches": {"workers": [SYSCTL, {"machine": {"sysctl": "s3cret-value"}}]}}
+    bench.forget_calls()
+    run = bench.play("-e", json.dumps(bad), *check)
+    assert run.rc == 2
+    assert "ApplyConfiguration" not in {method for _node, method in bench.methods()}
+    assert not (bench.admin_dir / "talosconfig").exists()
+    line = f"{WORKER}: group_patches.workers[1]: unknown keys: machine.sysctl. Correct it in the inventory."
+    assert line in run.output
+    assert sum(counts["failed"] for counts in run.recap.values()) == 1
+    assert "gen config" not in run.output
+    assert "s3cret-value" not in run.output
+    # Who is not picked is not looked at.
+    picked = bench.play("-e", json.dumps(bad), "--check", "--tags", CP).require_ok()
+    assert "sysctl" not in picked.output
 
 
 def test_a_machine_config_is_rendered_into_a_private_file_and_no_node_hears_of_it(bench: Bench) -> None:

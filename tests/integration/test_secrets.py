@@ -516,7 +516,7 @@ def test_a_look_at_other_secrets_shows_neither_the_old_nor_the_new(site: Site) -
 @pytest.mark.parametrize(
     ("patch", "said"),
     [
-        ({"machine": {"tokn": UNKNOWN, "files": [{"contnt": f"a text\nwith {UNKNOWN}\n"}]}}, "tokn: <hidden>"),
+        ({"machine": {"tokn": UNKNOWN, "files": [{"contnt": f"a text\nwith {UNKNOWN}\n"}]}}, "machine.tokn"),
         pytest.param({"machine": {"features": {"rbac": OTHER_TYPE}}}, "`<hidden>`", marks=pytest.mark.slow),
     ],
 )

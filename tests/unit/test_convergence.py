@@ -31,6 +31,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     InvalidRequest,
     NotAuthorized,
     UnknownAuthority,
+    Unreachable,
     WrongFingerprint,
     WrongMachine,
 )
@@ -564,6 +565,40 @@ def test_a_node_in_maintenance_that_is_busy_with_another_apply_is_waited_for() -
     in_maintenance(test)
 
 
+def test_a_node_that_does_not_answer_is_told_with_the_setting_that_gives_it_more_time() -> None:
+    async def test(nodes: Simulation) -> None:
+        nodes.fault("cp", "refused")
+        with pytest.raises(Unreachable) as caught:
+            await nodes.converge("cp", IMPATIENT)
+        assert "asked again and again for 3 s" in caught.value.cause
+        assert caught.value.remedy.endswith("reachable_timeout (node_reachable_timeout) gives it more time")
+        # In check mode it is not waited for.
+        with pytest.raises(Unreachable) as caught:
+            await nodes.converge("cp", dataclasses.replace(IMPATIENT, check=True))
+        assert "node_reachable_timeout" not in caught.value.remedy
+
+    in_maintenance(test)
+
+
+def test_a_node_that_goes_down_between_the_look_and_its_first_apply_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(nodes: Simulation) -> None:
+        render = nodes.config
+
+        def config(node: declaration.Node) -> bytes:
+            # After the look, and before anything is sent.
+            nodes.fault("cp", "refused")
+            asyncio.get_running_loop().call_later(0.5, nodes.fleet.clear_faults, [nodes.fleet.nodes["cp"]])
+            return render(node)
+
+        monkeypatch.setattr(nodes, "config", config)
+        assert (await nodes.converge("cp")).changed
+        assert nodes.calls("ApplyConfiguration") == ["cp"]
+
+    in_maintenance(test)
+
+
 def test_the_warnings_of_a_first_apply_are_told() -> None:
     async def test(nodes: Simulation) -> None:
         nodes.machine = {"files": [{"path": "/var/x", "content": "x", "permissions": 0o600, "op": "create"}]}
@@ -748,6 +783,30 @@ def test_a_declaration_that_cannot_be_rendered_is_its_nodes_own_error(monkeypatc
             await nodes.converge("cp")
 
     in_maintenance(test, "cp", "w1")
+
+
+def test_what_is_declared_is_known_to_be_good_before_a_node_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be up when its turn comes, after others were changed."""
+
+    async def test(nodes: Simulation) -> None:
+        rendered = []
+
+        def config(node: declaration.Node) -> bytes:
+            rendered.append(node.name)
+            raise TalosctlError(f"{'group' if node.name != 'cp' else 'node'}_patches is wrong")
+
+        monkeypatch.setattr(nodes, "config", config)
+        nodes.fleet.nodes["w1"].power_off()
+        plan = await nodes.plan()
+        assert {each.state for each in plan.nodes.values()} == {INVALID}
+        cause = "patches is wrong. Correct the declared settings or patches that the message names."
+        assert plan.refused() == [f"cp: node_{cause}", f"w1, w2: group_{cause}"]
+        rendered.clear()
+        monkeypatch.setattr(nodes, "digest", lambda _node: "known")
+        plan = await nodes.plan("w1")
+        assert (rendered, plan.nodes["w1"].state, plan.refused()) == ([], "unreachable", [])
+
+    in_maintenance(test, "cp", "w1", "w2")
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,14 @@ def test_patches_come_in_order_and_parents_first(inventory: Inventory) -> None:
     assert origins("w2") == ["cluster", "file", "all", "talos", "workers-1", "workers-2", "attic", "node"]
     assert origins("c1") == ["cluster", "file", "all", "talos", "controlplanes"]
     assert nodes["c1"].patches[2] == inventory.files["patches/all.yaml"]
+    of_groups = ["all[0]", "talos[0]", "workers[0]", "workers[1]", "attic[0]"]
+    assert nodes["w2"].patch_places == (
+        "settings (node_ variables)",
+        "cluster_patches[0]",
+        "cluster_patches[1] (patches/all.yaml)",
+        *(f"group_patches.{place}" for place in of_groups),
+        "node_patches[0]",
+    )
 
 
 def test_groups_of_equal_size_keep_the_order_of_the_inventory(inventory: Inventory) -> None:

@@ -15,7 +15,12 @@ import pytest
 from ansible_collections.homelab.talos.plugins.module_utils._declaration import Cluster, Node
 from ansible_collections.homelab.talos.plugins.module_utils._rendering import DigestCache, Rendering
 from ansible_collections.homelab.talos.plugins.module_utils._secrets_bundle import SecretsBundle
-from ansible_collections.homelab.talos.plugins.module_utils._talosctl import NoTalosctl, Talosctl, TalosctlError
+from ansible_collections.homelab.talos.plugins.module_utils._talosctl import (
+    NoTalosctl,
+    SlowTalosctl,
+    Talosctl,
+    TalosctlError,
+)
 
 CLUSTER = Cluster("lab", "https://192.0.2.1:6443", "1.14.2", "1.37.1", "1.14")
 NODE = Node(
@@ -157,6 +162,46 @@ def test_an_error_names_the_node(talosctl: Stub, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(talosctl, "gen_config", refuse)
     with pytest.raises(TalosctlError, match=r"^talos-w9: no\."):
         rendering(talosctl, tmp_path)[0].config(NODE)
+
+
+def test_an_error_names_the_patch_that_is_refused(
+    talosctl: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**given: t.Any) -> bytes:
+        if b"a: s3cret\n" in given["patches"]:
+            raise TalosctlError("error parsing config JSON patch: no", command="talosctl gen config ... @FILE")
+        return b"config"
+
+    monkeypatch.setattr(talosctl, "gen_config", refuse)
+    node = dataclasses.replace(NODE, patch_places=("settings", "group_patches.workers[0]"))
+    with pytest.raises(TalosctlError) as caught:
+        rendering(talosctl, tmp_path)[0].config(node)
+    assert str(caught.value) == "talos-w9: group_patches.workers[0]: no. Correct it in the inventory."
+
+
+def test_a_talosctl_that_was_too_slow_is_not_asked_again_for_each_patch(
+    talosctl: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def hang(**given: t.Any) -> bytes:
+        asked.append(given)
+        raise SlowTalosctl("not done within 60 s")
+
+    monkeypatch.setattr(talosctl, "gen_config", hang)
+    with pytest.raises(SlowTalosctl, match="machine's load"):
+        rendering(talosctl, tmp_path)[0].config(NODE)
+    assert len(asked) == 1
+
+
+def test_what_this_talosctl_has_rendered_needs_no_second_look_at_its_version(
+    talosctl: Stub, tmp_path: Path, rendered: bytes
+) -> None:
+    again, _cache = rendering(talosctl, tmp_path)
+    assert again.config(NODE) == rendered
+    assert talosctl.required == ["1.14.2"]
+    again.config(dataclasses.replace(NODE, name="talos-w8"))
+    assert talosctl.required == ["1.14.2", "1.14.2"]
 
 
 def test_without_talosctl_it_is_said(tmp_path: Path) -> None:
