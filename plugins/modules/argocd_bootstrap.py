@@ -34,7 +34,7 @@ extends_documentation_fragment:
   - homelab.talos.attributes
 attributes:
   action:
-    description: Options are filled in on the controller.
+    description: Options are filled in on the controller, and what is waited for is told there.
     support: full
 options:
   read_token:
@@ -79,9 +79,15 @@ options:
     type: path
     default: argocd-autopilot
   ready_timeout:
-    description: Seconds for the pods of Argo CD to become ready. By default C(argocd_ready_timeout).
+    description:
+      - Seconds for the pods of Argo CD to become ready. By default C(argocd_ready_timeout).
+      - The wait ends early where for a minute nothing is missing but pods whose node is not ready, or that no node
+        takes.
     type: int
     default: 1200
+  progress_file:
+    description: A file on the host for what is waited for. The action plugin fills this in, to tell it.
+    type: path
   cache_dir:
     description: Where C(install.yaml) is kept. By default C(cache) in the cluster's folder.
     type: path
@@ -204,6 +210,7 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
             ),
             session,
             seconds=given["ready_timeout"],
+            tell=module.tell,
             check=module.check_mode,
         )
         outcome = bootstrap.converge()
@@ -255,6 +262,7 @@ def main() -> None:
             "return_admin_password": {"type": "bool", "default": False, "no_log": False},
             "argocd_autopilot": {"type": "path", "default": "argocd-autopilot"},
             "ready_timeout": {"type": "int", "default": 1200},
+            "progress_file": {"type": "path"},
             "cache_dir": {"type": "path", "default": "~/.homelab/cache"},
         }
     )

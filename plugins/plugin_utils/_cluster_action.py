@@ -213,10 +213,12 @@ class ClusterAction(ActionBase):
 
     # --- progress
 
-    def call_at_length(self, arguments: dict[str, t.Any], what: str) -> dict[str, t.Any]:
-        """Call a module that may take minutes, and tell now and then that it is still at it."""
+    def call_at_length(
+        self, arguments: dict[str, t.Any], what: str, now: t.Callable[[], str] = str
+    ) -> dict[str, t.Any]:
+        """Call a module that may take minutes, and tell at times that it is still at it, with what ``now`` knows."""
         ended = threading.Event()
-        teller = threading.Thread(target=self._tell_until, args=(ended, what), daemon=True)
+        teller = threading.Thread(target=self._tell_until, args=(ended, what, now), daemon=True)
         teller.start()
         try:
             return self.call(arguments)
@@ -224,11 +226,12 @@ class ClusterAction(ActionBase):
             ended.set()
             teller.join()
 
-    def _tell_until(self, ended: threading.Event, what: str) -> None:
+    def _tell_until(self, ended: threading.Event, what: str, now: t.Callable[[], str]) -> None:
         gone = 0.0
         while not ended.wait(_STEP_SECONDS):
             gone += _STEP_SECONDS
-            self._tell(f"{gone:.0f} s: {what}")
+            known = now()
+            self._tell(f"{gone:.0f} s: {what}{f', still missing: {known}' if known else ''}")
 
     def _tell(self, progress: str) -> None:
         display.display(f"[{self._variables['inventory_hostname']}] {progress}", stderr=True)

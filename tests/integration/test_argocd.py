@@ -400,6 +400,40 @@ def test_pods_that_never_become_ready(place: Place) -> None:
     place.is_unchanged()
 
 
+@pytest.mark.slow
+def test_a_node_that_takes_its_pods_with_it(place: Place) -> None:
+    place.converged()
+    where = ("get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=argocd-server", "-o")
+    node = place.kubectl(*where, "jsonpath={.items[0].spec.nodeName}")
+    place.rehearsal.command("fault", node, "frozen")
+    place.kubectl.until(
+        "Unknown", "get", "node", node, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    )
+    told = place.folder / "told"
+    failed = place.bootstrap(ready_timeout=7, progress_file=str(told))
+    assert failed.failure["kind"] == "NotReady"
+    for text in (failed.result["msg"], told.read_text()):
+        assert f" on {node}, which is not ready: ContainersNotReady" in text
+    assert f"Bring {node} back" in failed.failure["remedy"]
+    place.rehearsal.command("fault", "--clear")
+    place.kubectl.until("True", "get", "node", node, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+    place.is_unchanged()
+
+
+@pytest.mark.slow
+def test_no_node_takes_its_pods(place: Place) -> None:
+    """It is told while argocd-autopilot waits, too."""
+    nodes = place.rehearsal.nodes()
+    place.kubectl("cordon", *nodes)
+    told = place.folder / "told"
+    failed = place.bootstrap(ready_timeout=8, progress_file=str(told))
+    place.kubectl("uncordon", *nodes)
+    assert "Unschedulable" in told.read_text()
+    assert "Have a worker that is ready" in failed.failure["remedy"]
+    assert place.bootstrap().rc == 0
+    place.is_unchanged()
+
+
 # --- killed
 
 
