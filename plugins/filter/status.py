@@ -14,7 +14,7 @@ class FilterModule:
     """Names the filters."""
 
     def filters(self) -> dict[str, t.Any]:
-        return {"status_table": _status.table, "status_complaint": _complaint}
+        return {"status_table": _status.table, "status_complaint": _complaint, "status_verdict": _status.verdict}
 
 
 def _complaint(node: t.Mapping[str, t.Any], name: str, etcd_problems: t.Sequence[str] = ()) -> str:

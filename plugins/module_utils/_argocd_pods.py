@@ -25,9 +25,14 @@ class Complaint:
         """Nothing but a node that comes, or comes back, gets it ready."""
         return self.lost or not self.node
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """Where it is, and the reason."""
         where = f" on {self.node}{', which is not ready' if self.lost else ''}" if self.node else ""
-        return f"{self.pod}{where}: {self.reason}"
+        return f"{where}: {self.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.pod}{self.what}"
 
 
 def complaints(kubectl: Kubectl, namespace: str) -> list[Complaint]:

@@ -46,7 +46,7 @@ class Readiness:
         with contextlib.suppress(NoCluster):
             found = complaints(self._kubectl, self._namespace)
             if waiting or found:
-                self._tell(_words(waiting, found))
+                self._tell(_pods(found) or ", ".join(waiting))
             self._require_hope(waiting, found)
 
     def _require_hope(self, waiting: t.Sequence[str], found: t.Sequence[Complaint]) -> None:
@@ -67,8 +67,16 @@ class Readiness:
 
 
 def _words(waiting: t.Sequence[str], found: t.Sequence[Complaint]) -> str:
-    pods = "; ".join(map(str, found))
+    pods = _pods(found)
     return f"{', '.join(waiting)} ({pods})" if waiting and pods else pods or ", ".join(waiting)
+
+
+def _pods(found: t.Sequence[Complaint]) -> str:
+    """What is the same for many pods, as all of a node, is said once."""
+    names: dict[str, list[str]] = {}
+    for each in found:
+        names.setdefault(each.what, []).append(each.pod)
+    return "; ".join(f"{', '.join(pods)}{what}" for what, pods in names.items())
 
 
 def _remedy(found: t.Sequence[Complaint]) -> str:
