@@ -108,7 +108,8 @@ class Bootstrap:
     ) -> None:
         self._wanted, self._session, self._kubectl = wanted, session, session.kubectl
         self._seconds, self._check = seconds, check
-        self._readiness = Readiness(session.kubectl, wanted.namespace, seconds, tell)
+        workloads = wanted.installation.workloads
+        self._readiness = Readiness(session.kubectl, wanted.namespace, workloads, seconds, tell)
         self.outcome = Outcome()
 
     def converge(self) -> Outcome:

@@ -29,10 +29,21 @@ class NotReady(WaitedTooLong):
 
 
 class Readiness:
-    """Looks at the pods now and then while somebody waits for them for ``seconds``, and tells what is missing."""
+    """Looks at the pods now and then while somebody waits for them for ``seconds``, and tells what is missing.
 
-    def __init__(self, kubectl: Kubectl, namespace: str, seconds: float, tell: t.Callable[[str], None]) -> None:
-        self._kubectl, self._namespace, self._seconds, self._tell = kubectl, namespace, seconds, tell
+    ``workloads`` are Argo CD's, such as ``Deployment/argocd-server``: the namespace may hold others.
+    """
+
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        namespace: str,
+        workloads: t.Collection[str],
+        seconds: float,
+        tell: t.Callable[[str], None],
+    ) -> None:
+        self._kubectl, self._namespace, self._workloads = kubectl, namespace, workloads
+        self._seconds, self._tell = seconds, tell
         self._looked = time.monotonic()
         self._stuck_since: float | None = None
 
@@ -44,13 +55,18 @@ class Readiness:
         self._looked = now
         # An API that is too busy to answer is waited for.
         with contextlib.suppress(NoCluster):
-            found = complaints(self._kubectl, self._namespace)
+            found = self._complaints()
             if waiting or found:
                 self._tell(_pods(found) or ", ".join(waiting))
             self._require_hope(waiting, found)
 
+    def _complaints(self) -> list[Complaint]:
+        found = complaints(self._kubectl, self._namespace)
+        return [each for each in found if any(_is_of(each, name) for name in self._workloads)]
+
     def _require_hope(self, waiting: t.Sequence[str], found: t.Sequence[Complaint]) -> None:
-        if not found or not all(each.is_stuck for each in found):
+        explained = all(any(_is_of(each, name) for each in found) for name in waiting)
+        if not found or not explained or not all(each.is_stuck for each in found):
             self._stuck_since = None
             return
         now = time.monotonic()
@@ -61,9 +77,14 @@ class Readiness:
 
     def error(self, waiting: t.Sequence[str]) -> NotReady:
         """The time is over. Raises KubectlError."""
-        found = complaints(self._kubectl, self._namespace)
+        found = self._complaints()
         cause = f"Argo CD is not ready after {self._seconds:.0f} s: {_words(waiting, found)}"
         return NotReady(cause, remedy=_remedy(found))
+
+
+def _is_of(complaint: Complaint, workload: str) -> bool:
+    """Pods are called after their workload."""
+    return complaint.pod.startswith(f"{workload.partition('/')[2]}-")
 
 
 def _words(waiting: t.Sequence[str], found: t.Sequence[Complaint]) -> str:

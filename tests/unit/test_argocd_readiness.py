@@ -15,6 +15,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._kubectl import Kube
 
 Object = dict[str, t.Any]
 SERVER = ["Deployment/argocd-server"]
+WORKLOADS = [*SERVER, "Deployment/argocd-redis"]
 
 
 def node(name: str, ready: str = "True") -> Object:
@@ -43,7 +44,7 @@ class Scene:
         self.told: list[str] = []
         self.seconds = 0.0
         monkeypatch.setattr(_argocd_readiness.time, "monotonic", lambda: self.seconds)
-        self.readiness = Readiness(t.cast("Kubectl", self), "argocd", 1200, self.told.append)
+        self.readiness = Readiness(t.cast("Kubectl", self), "argocd", WORKLOADS, 1200, self.told.append)
 
     def get(self, kinds: str, *_names: str, namespace: str = "") -> list[Object]:
         if not self.answers:
@@ -110,6 +111,17 @@ def test_a_wait_with_hope_goes_on(scene: Scene) -> None:
         scene.pods = pods
         scene.look()
     assert len(scene.told) == 7
+
+
+def test_a_workload_of_somebody_else_or_without_pods_ends_nothing(scene: Scene) -> None:
+    scene.pods = [pod("my-own-x", "w2")]
+    for _look in range(4):
+        scene.look()
+    scene.pods.append(pod("argocd-redis-x", "w2"))
+    for _look in range(4):
+        scene.look()
+    assert scene.told == [*["Deployment/argocd-server"] * 4, *[scene.last] * 4]
+    assert "my-own" not in scene.last
 
 
 def test_the_time_is_over(scene: Scene) -> None:
