@@ -34,11 +34,6 @@ class ActionModule(ArgocdAction):
 
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
-        if not arguments.get("read_token"):
-            raise AnsibleActionFail(
-                "read_token is not known: set argocd_read_token to a token that only reads the repository, for the "
-                "cluster; argocd_git_token may stand in for it (argocd_read_token: '{{ argocd_git_token }}')"
-            )
         if boolean(arguments.get("return_admin_password") or False, strict=False) and not self._task.no_log:
             raise AnsibleActionFail("return_admin_password needs no_log: true at the task, else the password is shown")
         limit = arguments.get("ready_timeout", 1200)

@@ -174,28 +174,24 @@ failure:
 """
 
 import os
-import re
 import typing as t
 
 from ..module_utils._argocd_module import CLUSTER_OPTIONS, REPOSITORY_OPTIONS, ArgocdModule, Session
-from ..module_utils._errors import TalosError
 from ..module_utils._network_options import NETWORK_OPTIONS, network_of
 
 _APP = "argo-cd"
-_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 def work(module: ArgocdModule) -> dict[str, t.Any]:
+    from ..module_utils import _argocd_settings as settings
     from ..module_utils._argocd_bootstrap import Bootstrap, Wanted
     from ..module_utils._git import Account
 
     given = module.params
-    password_hash = given["admin_password_hash"] or ""
-    if password_hash and not _BCRYPT.fullmatch(password_hash):
-        raise TalosError(
-            "argocd_admin_password_hash is no bcrypt hash", remedy="Make it: argocd account bcrypt --password …"
-        )
     address = module.address
+    said = settings.complaints(lambda report: settings.check({f"argocd_{name}": given[name] for name in given}, report))
+    if said:
+        raise settings.BadSetting(said)
     with module.session(os.path.abspath(given["kubeconfig"])) as session:
         installation = _installation(module, session)
         bootstrap = Bootstrap(
@@ -206,7 +202,7 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
                 namespace=given["namespace"],
                 installation=installation,
                 app=_APP,
-                password_hash=password_hash,
+                password_hash=given["admin_password_hash"] or "",
             ),
             session,
             seconds=given["ready_timeout"],

@@ -108,7 +108,7 @@ class ClusterAction(ActionBase):
         except AnsibleError as error:
             raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
 
-    def variables(self, host: str) -> dict[str, t.Any]:
+    def variables(self, host: str, wanted: t.Callable[[str], bool] = definition.is_ours) -> dict[str, t.Any]:
         """The variables of a host that our definition reads or must refuse; one of them may be ``Unresolved``."""
         raw = self._variables["hostvars"].raw_get(host)
         self._inline_vaults.look(raw)
@@ -121,7 +121,7 @@ class ClusterAction(ActionBase):
                 template = {"template": raw[name]} if isinstance(raw[name], str) else {}
                 return definition.Unresolved(str(error), **template)
 
-        found = {name: resolved(name) for name in raw if definition.is_ours(name)}
+        found = {name: resolved(name) for name in raw if wanted(name)}
         self._named += scalars(found.get("cluster_hidden"))
         return found
 
