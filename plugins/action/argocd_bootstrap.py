@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import shlex
 import typing as t
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.homelab.talos.plugins.plugin_utils._argocd_action import REPOSITORY, ArgocdAction
@@ -33,12 +34,20 @@ class ActionModule(ArgocdAction):
 
     def work(self) -> dict[str, t.Any]:
         arguments = self.arguments()
-        if not arguments.get("read_token"):
-            raise AnsibleActionFail(
-                "read_token is not known: set argocd_read_token to a token that only reads the repository, for the "
-                "cluster; argocd_git_token may stand in for it (argocd_read_token: '{{ argocd_git_token }}')"
-            )
         if boolean(arguments.get("return_admin_password") or False, strict=False) and not self._task.no_log:
             raise AnsibleActionFail("return_admin_password needs no_log: true at the task, else the password is shown")
         limit = arguments.get("ready_timeout", 1200)
-        return self.call_at_length(arguments, f"repository and cluster converge; Argo CD has {limit} s to become ready")
+        what = f"repository and cluster converge; Argo CD has {limit} s to become ready"
+        if self._task.check_mode:
+            return self.call_at_length(arguments, what)
+        # Ansible removes its folder.
+        path = f"{self._make_tmp_path()}/progress"
+        return self.call_at_length({**arguments, "progress_file": path}, what, lambda: self._read(path))
+
+    def _read(self, path: str) -> str:
+        """What the module, which is still at work, told last."""
+        try:
+            done = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null")
+        except AnsibleError:
+            return ""
+        return " ".join(str(done.get("stdout") or "").split())

@@ -21,6 +21,9 @@ class ActionModule(ClusterAction):
     def work(self) -> dict[str, t.Any]:
         self._check_limit()
         hosts = {host: self.variables(host) for host in definition.checked_hosts(self.groups)}
+        first = definition.designated(self.groups)
+        if first:
+            hosts.setdefault(first, {}).update(self.variables(first, definition.is_of_argocd))
         found = self.or_fail(lambda: definition.check(hosts, self.groups, self.read_file), _FAILED)
         for warning in self.without_secrets(found.warnings) if found.warnings else ():
             display.warning(str(warning))

@@ -14,4 +14,8 @@ class FilterModule:
     """Names the filters."""
 
     def filters(self) -> dict[str, t.Any]:
-        return {"status_table": _status.table, "status_complaint": _status.complaint}
+        return {
+            "status_table": _status.table,
+            "status_complaint": _status.complaint,
+            "status_verdict": _status.verdict,
+        }

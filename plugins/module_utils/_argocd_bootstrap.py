@@ -33,12 +33,12 @@ import typing as t
 from . import _argocd_cluster as cluster
 from . import _gitops as gitops
 from ._argocd_install import Installation, dump_all, named
+from ._argocd_readiness import Readiness
 from ._autopilot import AutopilotError
 from ._errors import TalosError
 from ._git import Account, Address, Clone, Git, GitError, again_when_moved_on, error_of
 from ._gitops import Layout
 from ._kubectl import NoCluster
-from ._waiting import WaitedTooLong
 
 if t.TYPE_CHECKING:
     from ._argocd_module import Session
@@ -52,15 +52,6 @@ _MASKED = "(not shown)"
 
 class LostRepository(TalosError):
     """The cluster follows a place in the repository that holds nothing any more."""
-
-
-class NotReady(WaitedTooLong):
-    """Argo CD's pods did not become ready in time."""
-
-    remedy = (
-        "Look at them (kubectl -n argocd get pods, describe): images that cannot be pulled and a lack of memory are "
-        "usual. Run again: it goes on from there; argocd_ready_timeout gives them more time"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +95,21 @@ class Outcome:
 
 
 class Bootstrap:
-    """One convergence; ``seconds`` are for Argo CD to become ready."""
+    """One convergence; ``seconds`` are for Argo CD to become ready. ``tell`` is told what it waits for."""
 
-    def __init__(self, wanted: Wanted, session: Session, *, seconds: float, check: bool = False) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        session: Session,
+        *,
+        seconds: float,
+        tell: t.Callable[[str], None],
+        check: bool = False,
+    ) -> None:
         self._wanted, self._session, self._kubectl = wanted, session, session.kubectl
         self._seconds, self._check = seconds, check
+        workloads = wanted.installation.workloads
+        self._readiness = Readiness(session.kubectl, wanted.namespace, workloads, seconds, tell)
         self.outcome = Outcome()
 
     def converge(self) -> Outcome:
@@ -234,6 +235,7 @@ class Bootstrap:
                 namespace=wanted.namespace,
                 seconds=self._seconds,
                 recover=recover,
+                meanwhile=self._readiness.look,
             )
         finally:
             # What went wrong before says more than what goes wrong here.
@@ -304,7 +306,8 @@ class Bootstrap:
             if not waiting:
                 return seen
             if time.monotonic() > ends:
-                raise self._not_ready(waiting)
+                raise self._readiness.error(waiting)
+            self._readiness.look(waiting)
             time.sleep(_PAUSE_SECONDS)
             with contextlib.suppress(NoCluster):
                 seen = self._observe()
@@ -337,13 +340,8 @@ class Bootstrap:
         known = error_of(complaint, self._wanted.address, **asked) if _OF_GIT.search(complaint) else None
         waiting = self._observe().unready(self._wanted.installation.workloads)
         if waiting and not known and (not complaint or _OF_TIME.search(complaint)):
-            return self._not_ready(waiting)
+            return self._readiness.error(waiting)
         return known or AutopilotError(complaint or "argocd-autopilot ended without a result")
-
-    def _not_ready(self, waiting: t.Sequence[str]) -> NotReady:
-        reasons = cluster.complaints(self._kubectl, self._wanted.namespace)
-        pods = f" ({'; '.join(reasons)})" if reasons else ""
-        return NotReady(f"Argo CD is not ready after {self._seconds:.0f} s: {', '.join(waiting)}{pods}")
 
 
 def _resource_name(item: t.Mapping[str, t.Any]) -> str:

@@ -191,28 +191,3 @@ def password_change(password_hash: str, moment: str) -> Object:
 
 def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-# --- why it is not ready
-
-
-def complaints(kubectl: Kubectl, namespace: str) -> list[str]:
-    """What keeps its pods from being ready, a line each."""
-    lines = []
-    for pod in kubectl.get("pods", namespace=namespace):
-        reason = _reason(pod)
-        if reason:
-            lines.append(f"{pod['metadata']['name']}: {reason}")
-    return sorted(lines)
-
-
-def _reason(pod: Object) -> str:
-    status = pod.get("status") or {}
-    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (each.get("state") or {}).get("waiting") or {}
-        if waiting:
-            return " ".join(filter(None, (waiting.get("reason"), waiting.get("message"))))
-    for each in status.get("conditions") or []:
-        if each.get("type") in ("PodScheduled", "Ready") and each.get("status") != "True":
-            return str(each.get("message") or each.get("reason") or f"not {each['type']}")
-    return "" if status.get("phase") in ("Running", "Succeeded") else str(status.get("phase") or "Pending")

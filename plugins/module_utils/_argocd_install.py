@@ -13,15 +13,12 @@ import json
 import os
 import typing as t
 
+from ._argocd_settings import KNOWN, UNKNOWN_SHA256, URL
 from ._download import Cache, Expected, sha256_of_file
 from ._errors import TalosError
 from ._git import Address
 from ._kubectl import Kubectl, KubectlError, Object
 from ._yaml import SafeDumper, SafeLoader, yaml
-
-# SHA-256 of install.yaml by version: what was tried with argocd-autopilot and this collection.
-KNOWN = {"3.5.1": "795a3a972224da6a7f9d32c3e946445f062b60fb46028476715affeb688236e3"}
-URL = "https://raw.githubusercontent.com/argoproj/argo-cd/v{version}/manifests/install.yaml"
 
 CERTIFICATES = "argocd-tls-certs-cm"
 _SYNC_OPTIONS = "argocd.argoproj.io/sync-options"
@@ -73,11 +70,7 @@ def _source(version: str, sha256: str) -> tuple[str, Expected]:
     wanted = sha256 or KNOWN.get(version, "")
     url = URL.format(version=version)
     if not wanted:
-        raise BadInstallation(
-            f"the SHA-256 of Argo CD {version}'s install.yaml is not known",
-            remedy="Look at its release notes, then set argocd_install_sha256 to what this prints: "
-            f"curl -fsSL {url} | sha256sum",
-        )
+        raise BadInstallation(f"argocd_install_sha256 is {UNKNOWN_SHA256.format(version=version, url=url)}")
     return url, Expected(wanted)
 
 

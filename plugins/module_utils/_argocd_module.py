@@ -20,6 +20,7 @@ from ._gitops_commit import Content, Files, converge
 from ._host_module import HostModule
 from ._kubectl import Kubectl
 from ._progress import Watch
+from ._whole_file import write_private
 from ._workspace import workspace
 from ._yaml import yaml
 
@@ -84,6 +85,14 @@ class ArgocdModule(HostModule):
     def writer(self) -> Account:
         """Who may push."""
         return Account(self.params["git_user"], self.params["git_token"], "argocd_git_token")
+
+    def tell(self, words: str) -> None:
+        """What is waited for, to whoever reads the progress file."""
+        path = self.params["progress_file"]
+        if path:
+            # Without it there is nobody to tell.
+            with contextlib.suppress(OSError):
+                write_private(path, words.encode())
 
     @contextlib.contextmanager
     def session(self, key: str = "") -> t.Iterator[Session]:

@@ -14,12 +14,12 @@ import dataclasses
 import re
 import typing as t
 
+from ._argocd_settings import is_name
 from ._errors import TalosError
 from ._git import has_account
 from ._gitops_commit import IN_CLUSTER, Content, Files, merged, yaml_file
 from ._kubectl import Object
 
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _PATTERN = re.compile(r"[-a-z0-9*]{1,63}", re.ASCII)
 # Argo CD's own project and autopilot's own ApplicationSet; the folder of overlays.
 _RESERVED = frozenset({"default", "cluster-resources", "overlays"})
@@ -83,7 +83,7 @@ class Project:
 
 def require_name(what: str, name: str) -> None:
     """Raises BadProject."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise BadProject(
             f"{what} is {name!r}",
             remedy="It must be of small letters, digits and -, begin and end with none of -, and have at most 63",

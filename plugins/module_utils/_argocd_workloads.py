@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._argocd_cluster import complaints
+from ._argocd_pods import complaints
 from ._kubectl import Kubectl, Object
 
 _KINDS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -48,7 +48,7 @@ def _lines(kubectl: Kubectl, namespace: str) -> dict[str, str]:
     found = kubectl.get(_READ, namespace=namespace)
     reasons: dict[str, list[str]] = {}
     for complaint in complaints(kubectl, namespace):
-        reasons.setdefault(_owner(complaint, found), []).append(complaint)
+        reasons.setdefault(_owner(complaint.pod, found), []).append(str(complaint))
     return {_named(each): _line(each, reasons.get(each["metadata"]["name"], [])) for each in found}
 
 
@@ -56,10 +56,10 @@ def _named(item: Object) -> str:
     return f"{item['kind']}/{item['metadata']['name']}"
 
 
-def _owner(complaint: str, workloads: t.Iterable[Object]) -> str:
+def _owner(pod: str, workloads: t.Iterable[Object]) -> str:
     """Pods are called after their workload; the longest name that fits, as of web and web-api."""
     names = (each["metadata"]["name"] for each in workloads)
-    return max((name for name in names if complaint.startswith(f"{name}-")), key=len, default="")
+    return max((name for name in names if pod.startswith(f"{name}-")), key=len, default="")
 
 
 def _line(item: Object, reasons: t.Sequence[str]) -> str:

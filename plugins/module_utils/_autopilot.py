@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import typing as t
 
 from ._commands import Commands, CommandTimeout, found
 from ._errors import TalosError
@@ -46,10 +47,11 @@ class Autopilot:
         namespace: str,
         seconds: float,
         recover: bool,
+        meanwhile: t.Callable[[], None],
     ) -> str:
         """What it complained of, empty where it did not. ``app`` is a folder, relative to the workspace.
 
-        Raises NoCommand, Stopped.
+        Raises NoCommand, Stopped, and what ``meanwhile`` raises, which is called again and again.
         """
         repo = address.url + (f"/{address.path}" if address.path else "")
         argv = [found(self.path, _REMEDY), "repo", "bootstrap"]
@@ -63,7 +65,7 @@ class Autopilot:
             GIT_TOKEN=account.token, KUBECONFIG=kubectl.kubeconfig, NO_COLOR="1", HOME=self._home()
         )
         try:
-            done = commands.run(argv, seconds=seconds + _GRACE_SECONDS)
+            done = commands.run(argv, seconds=seconds + _GRACE_SECONDS, meanwhile=meanwhile)
         except CommandTimeout as error:
             return error.cause
         return _complaint(done.err) if done.code else ""

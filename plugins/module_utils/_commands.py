@@ -66,8 +66,11 @@ class Commands:
         *,
         seconds: float,
         given: str = "",
+        meanwhile: t.Callable[[], None] = lambda: None,
     ) -> Done:
-        """``given`` is its standard input. Raises CommandTimeout, NoCommand, Stopped.
+        """``given`` is its standard input; ``meanwhile`` is called while it runs, and ends it by what it raises.
+
+        Raises CommandTimeout, NoCommand, Stopped.
 
         Files in memory take what it prints, so that a pipe that its orphans keep open cannot hold us up.
         """
@@ -77,7 +80,7 @@ class Commands:
                 stdin.seek(0)
                 process = self._start(argv, stdin, out, err)
             try:
-                self._await(process, seconds)
+                self._await(process, seconds, meanwhile)
             finally:
                 _end(process)
             return Done(process.returncode, self._text(out), self._text(err))
@@ -99,13 +102,14 @@ class Commands:
         except OSError as error:
             raise NoCommand(f"{argv[0]} cannot be run: {error.strerror}") from error
 
-    def _await(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+    def _await(self, process: subprocess.Popen[bytes], seconds: float, meanwhile: t.Callable[[], None]) -> None:
         ends = time.monotonic() + seconds
         with _told_of_the_end(process) as wait:
             while process.poll() is None:
                 self.watch.check()
                 if time.monotonic() > ends:
                     raise CommandTimeout(f"not done within {seconds:g} s")
+                meanwhile()
                 wait(_PAUSE_SECONDS)
 
     def _text(self, file: t.IO[bytes]) -> str:

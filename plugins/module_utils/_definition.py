@@ -14,13 +14,22 @@ import dataclasses
 import typing as t
 from collections.abc import Callable, Mapping
 
-from . import _card_settings, _cluster_settings, _groups, _node_settings, _uniqueness, _values, _variables
+from . import (
+    _argocd_settings,
+    _card_settings,
+    _cluster_settings,
+    _groups,
+    _node_settings,
+    _uniqueness,
+    _values,
+    _variables,
+)
 from ._declaration import Cluster, Node
-from ._groups import Groups, Memberships, checked_hosts, image_writer
+from ._groups import Groups, Memberships, checked_hosts, designated, image_writer
 from ._patches import PatchReader
 from ._problems import EVERY_NODE, DefinitionError, Problem, Problems, Unresolved
 from ._settings import Settings
-from ._variables import CLUSTER_VARIABLES, OUR_VARIABLES, is_ours
+from ._variables import CLUSTER_VARIABLES, OUR_VARIABLES, is_of_argocd, is_ours
 
 __all__ = [
     "OUR_VARIABLES",
@@ -33,6 +42,8 @@ __all__ = [
     "check",
     "checked_hosts",
     "cluster_from_variables",
+    "designated",
+    "is_of_argocd",
     "is_ours",
     "node_from_variables",
 ]
@@ -53,8 +64,8 @@ class Definition:
 def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -> Definition:
     """Checks the whole definition: raises DefinitionError with all problems, or returns it with its warnings.
 
-    ``hosts`` holds the variables of ``checked_hosts``, of which those are read that ``is_ours`` names; an
-    ``Unresolved`` one is told as a problem.
+    ``hosts`` holds the variables of ``checked_hosts``, of which those are read that ``is_ours`` names, and for the
+    ``designated`` one those that ``is_of_argocd`` names; an ``Unresolved`` one is told as a problem.
     """
     found = Problems()
     names = _groups.node_names(groups)
@@ -66,6 +77,7 @@ def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -
     of_nodes = {name: variables[name] for name in names}
     _check_run(of_nodes, found)
     _check_readers(image_writer(groups), variables, of_nodes, found)
+    _check_argocd(designated(groups), hosts, found)
     nodes: list[tuple[Node, Settings]] = []
     cluster = _cluster_settings.read_common(of_nodes, found)
     members, patches = Memberships(groups), PatchReader(read_file)
@@ -101,10 +113,12 @@ def node_from_variables(name: str, variables: Variables, groups: Groups, read_fi
     return node
 
 
-def _taken(host: str, variables: Variables, found: Problems) -> dict[str, t.Any]:
+def _taken(
+    host: str, variables: Variables, found: Problems, wanted: Callable[[str], bool] = is_ours
+) -> dict[str, t.Any]:
     """Our variables of a host as plain data, without those that could not be resolved: these are told here."""
     taken = {}
-    for name in filter(is_ours, variables):
+    for name in filter(wanted, variables):
         value = variables[name]
         if isinstance(value, Unresolved):
             found.add_unresolved(host, name, value)
@@ -130,3 +144,7 @@ def _check_readers(
             if variables.get(_card_settings.READERS):
                 remedy = f"the readers are at {writer or 'the host of the group image_writer'}; declare them there"
                 found.add(name, _card_settings.READERS, variables[_card_settings.READERS], remedy)
+
+
+def _check_argocd(host: str, hosts: Mapping[str, Variables], found: Problems) -> None:
+    _argocd_settings.check(_taken(host, hosts.get(host, {}), found, is_of_argocd), found.reporter(host))

@@ -20,6 +20,7 @@ import ssl
 import typing as t
 import urllib.parse
 
+from . import _argocd_settings as settings
 from ._commands import Commands, CommandTimeout, found
 from ._errors import TalosError
 
@@ -68,6 +69,8 @@ class GitError(TalosError):
 
 class BadAddress(GitError):
     """A repository's address that cannot be used."""
+
+    remedy = "Correct it in the inventory"
 
 
 class GitUnreachable(GitError):
@@ -219,52 +222,14 @@ class Address:
     @classmethod
     def parse(cls, url: str, path: str = "", branch: str = "", ca_file: str = "") -> Address:
         """Raises BadAddress."""
-        try:
-            parts = urllib.parse.urlsplit(url.strip())
-        except ValueError as error:
-            raise BadAddress(f"argocd_repo_url is no URL: {error}", remedy="Correct it") from error
-        shown = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
-        if parts.username is not None or parts.password is not None:
-            raise BadAddress(
-                f"argocd_repo_url {shown} holds a user or a token",
-                remedy="Put them into argocd_git_user and argocd_git_token",
-            )
-        if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.strip("/"):
-            raise BadAddress(
-                f"argocd_repo_url is {shown}",
-                remedy="It must be like https://github.com/me/homelab.git: argocd-autopilot speaks HTTP only",
-            )
-        named = parts.path.rstrip("/").removesuffix(".git")
-        if parts.query or parts.fragment or ".git/" in named:
-            raise BadAddress(
-                f"argocd_repo_url {shown} names more than a repository",
-                remedy="Put the branch into argocd_repo_branch and the folder into argocd_repo_path",
-            )
-        names = [name for name in path.split("/") if name not in ("", ".")]
-        if ".." in names or any(re.search(r"[^\w.-]", name) for name in names):
-            raise BadAddress(
-                f"argocd_repo_path is {path}",
-                remedy="It must be a folder of the repository, of letters, digits, and . _ - /",
-            )
-        # Where argocd-autopilot takes this apart, which is the first time that it sees one of them.
-        whole = f"{named}.git/{'/'.join(names)}?ref={branch}"
-        mark = ".git" if ".git" in named else "_git/" if "_git/" in whole else ""
-        if mark:
-            raise BadAddress(
-                f"argocd_repo_url {shown}, its path or its branch has {mark} within, where argocd-autopilot cuts it",
-                remedy="Use a repository, path and branch without it, which those of Azure DevOps cannot be; at the "
-                "end of the repository's name .git is fine",
-            )
-        if branch and re.search(r"[^\w./-]|\.\.|^[-/]|/$", branch):
-            raise BadAddress(f"argocd_repo_branch is {branch}", remedy="It must be the name of a branch")
+        said = settings.complaints(lambda report: settings.check_address(url, path, branch, report))
+        if said:
+            raise BadAddress(said)
         if ca_file and not os.path.isfile(ca_file):
             raise BadAddress(f"there is no argocd_repo_ca_file {ca_file}", remedy="It is a PEM file on the admin host")
-        return cls(
-            f"{parts.scheme}://{parts.netloc}{named}.git",
-            "/".join(names),
-            branch,
-            ca_file,
-        )
+        parts = urllib.parse.urlsplit(url.strip())
+        named = parts.path.rstrip("/").removesuffix(".git")
+        return cls(f"{parts.scheme}://{parts.netloc}{named}.git", "/".join(settings.folders(path)), branch, ca_file)
 
     @property
     def host(self) -> str:

@@ -40,6 +40,11 @@ def image_writer(groups: Groups) -> str:
     return next(iter([*groups.get(IMAGE_WRITER_GROUP, ()), *groups.get(ADMIN_GROUP, ())]), "")
 
 
+def designated(groups: Groups) -> str:
+    """The control plane that etcd is bootstrapped on, and that the phase argocd runs on; empty where there is none."""
+    return next(iter(groups.get("controlplanes", ())), "")
+
+
 class Memberships:
     """Which groups a node is in, the larger ones first: a parent holds at least what its child holds."""
 

@@ -18,7 +18,12 @@ NOT_SET = "(not set)"
 # The host of what concerns the cluster.
 EVERY_NODE = "all nodes"
 # Variables whose values no message shows.
-SECRET_KEYS = frozenset({"cluster_hidden", "cluster_patches", "group_patches", "node_patches", "node_registry_auth"})
+SECRET_KEYS = frozenset(
+    {
+        *("argocd_admin_password_hash", "argocd_git_token", "argocd_patches", "argocd_proxy", "argocd_read_token"),
+        *("cluster_hidden", "cluster_patches", "group_patches", "node_patches", "node_registry_auth"),
+    }
+)
 
 Severity = t.Literal["error", "warning"]
 _PREFIX: dict[Severity, str] = {"error": "", "warning": "warning: "}
@@ -52,6 +57,11 @@ class Problem:
 
     def __str__(self) -> str:
         return _line(self.host, self)
+
+    @property
+    def said(self) -> str:
+        """Without its host."""
+        return " ".join(f"{self.key} is {brief(self.value)}: {self.remedy}".split())
 
     def without(self, hide: Callable[[str], str]) -> Problem:
         """The same, its texts without secrets that ``hide`` knows."""
@@ -165,4 +175,4 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _line(host: str, problem: Problem) -> str:
-    return " ".join(f"{host}: {problem.key} is {brief(problem.value)}: {problem.remedy}".split())
+    return f"{host}: {problem.said}"

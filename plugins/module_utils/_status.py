@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the homelab.talos collection: it may change without notice.
-"""A plan with details as people read it: the table of all nodes, and what is wrong with one.
+"""A plan as people read it: the table of all nodes, how many are ready, and what is wrong with one.
 
 Filters, which every ansible-playbook loads: nothing is imported here that costs time.
 """
@@ -48,6 +48,20 @@ def complaint(plan: t.Mapping[str, t.Any], name: str, control_planes: t.Collecti
     ]
     said = [str(node["error"]), _other(name, node), f"{name}: {'; '.join(wrong)}" if wrong else ""]
     return " ".join(filter(None, said))
+
+
+def verdict(
+    lacks: t.Sequence[str], hosts: t.Sequence[str], all_hosts: t.Sequence[str], control_planes: t.Sequence[str]
+) -> str:
+    """How many nodes are ready, by what they lack as ``wait`` tells it; of ``all_hosts`` the others failed before."""
+    lacking = {line.partition(": ")[0] for line in lacks}
+    ready = [host for host in hosts if host not in lacking]
+    said = f"{len(ready)} of {len(all_hosts)} nodes ready"
+    # etcd is looked at where nothing else is missing, on the control planes among the nodes.
+    if len(ready) == len(hosts) and any(host in control_planes for host in hosts):
+        said += f", etcd {'not ' if 'etcd' in lacking else ''}whole"
+    failed = [host for host in all_hosts if host not in hosts]
+    return said + (f"; failed earlier in this run: {', '.join(failed)}" if failed else "")
 
 
 def _other(name: str, node: t.Mapping[str, t.Any]) -> str:

@@ -11,7 +11,7 @@ import functools
 import typing as t
 from collections.abc import Mapping
 
-from . import _card_settings
+from . import _argocd_settings, _card_settings
 from ._problems import HIDDEN, SECRET_KEYS, Report, suggestion
 
 CLUSTER_VARIABLES = frozenset(
@@ -68,8 +68,8 @@ OTHER_VARIABLES = frozenset(
     {"cluster_admin_dir", "cluster_hidden", "cluster_records_dir", *RUN_VARIABLES, *_card_settings.VARIABLES}
 )
 OUR_VARIABLES: frozenset[str] = CLUSTER_VARIABLES | NODE_VARIABLES | OTHER_VARIABLES | {"group_patches"}
-# Of the roles tool, admin and argocd, which check their values themselves.
-ROLE_VARIABLES = frozenset(
+# Of the roles tool and admin, which check their values themselves, and of argocd, which runs on one node.
+ROLE_VARIABLES = _argocd_settings.VARIABLES | frozenset(
     f"{role}_{name}"
     for role, names in {
         "admin": """
@@ -77,11 +77,6 @@ ROLE_VARIABLES = frozenset(
             ntp_servers packages packages_managed pip_ca_file pip_index_url pip_proxy python python_env
             python_requirements shell sshd sshd_hardened sshd_max_sessions sshd_max_startups time_sync
             unattended_upgrades user
-            """,
-        "argocd": """
-            admin_password_hash applications ca_file cache_dir commit_email commit_name git_token git_user install_file
-            install_sha256 mirror namespace offline patches proxy read_token read_user ready_timeout repo_branch
-            repo_ca_file repo_path repo_url sync_timeout version
             """,
         "tool": """
             architecture argocd_autopilot_path ca_file cache_dir completion_shells keep keep_downloads kubectl_path
@@ -102,6 +97,11 @@ _SLIP = 0.85
 def is_ours(name: str) -> bool:
     """Whether to hand this variable to ``check``: one that it reads, or a misspelt one."""
     return name.startswith(_CHECKED) or (name not in _KNOWN and is_misspelt(name))
+
+
+def is_of_argocd(name: str) -> bool:
+    """Whether to hand this variable of the control plane that the phase argocd runs on to ``check``, too."""
+    return name in _argocd_settings.VARIABLES
 
 
 def is_misspelt(name: str) -> bool:

@@ -34,7 +34,7 @@ extends_documentation_fragment:
   - homelab.talos.attributes
 attributes:
   action:
-    description: Options are filled in on the controller.
+    description: Options are filled in on the controller, and what is waited for is told there.
     support: full
 options:
   read_token:
@@ -79,9 +79,15 @@ options:
     type: path
     default: argocd-autopilot
   ready_timeout:
-    description: Seconds for the pods of Argo CD to become ready. By default C(argocd_ready_timeout).
+    description:
+      - Seconds for the pods of Argo CD to become ready. By default C(argocd_ready_timeout).
+      - The wait ends early where for a minute nothing is missing but pods whose node is not ready, or that no node
+        takes.
     type: int
     default: 1200
+  progress_file:
+    description: A file on the host for what is waited for. The action plugin fills this in, to tell it.
+    type: path
   cache_dir:
     description: Where C(install.yaml) is kept. By default C(cache) in the cluster's folder.
     type: path
@@ -168,28 +174,24 @@ failure:
 """
 
 import os
-import re
 import typing as t
 
 from ..module_utils._argocd_module import CLUSTER_OPTIONS, REPOSITORY_OPTIONS, ArgocdModule, Session
-from ..module_utils._errors import TalosError
 from ..module_utils._network_options import NETWORK_OPTIONS, network_of
 
 _APP = "argo-cd"
-_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 def work(module: ArgocdModule) -> dict[str, t.Any]:
+    from ..module_utils import _argocd_settings as settings
     from ..module_utils._argocd_bootstrap import Bootstrap, Wanted
     from ..module_utils._git import Account
 
     given = module.params
-    password_hash = given["admin_password_hash"] or ""
-    if password_hash and not _BCRYPT.fullmatch(password_hash):
-        raise TalosError(
-            "argocd_admin_password_hash is no bcrypt hash", remedy="Make it: argocd account bcrypt --password …"
-        )
     address = module.address
+    said = settings.complaints(lambda report: settings.check({f"argocd_{name}": given[name] for name in given}, report))
+    if said:
+        raise settings.BadSetting(said)
     with module.session(os.path.abspath(given["kubeconfig"])) as session:
         installation = _installation(module, session)
         bootstrap = Bootstrap(
@@ -200,10 +202,11 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
                 namespace=given["namespace"],
                 installation=installation,
                 app=_APP,
-                password_hash=password_hash,
+                password_hash=given["admin_password_hash"] or "",
             ),
             session,
             seconds=given["ready_timeout"],
+            tell=module.tell,
             check=module.check_mode,
         )
         outcome = bootstrap.converge()
@@ -255,6 +258,7 @@ def main() -> None:
             "return_admin_password": {"type": "bool", "default": False, "no_log": False},
             "argocd_autopilot": {"type": "path", "default": "argocd-autopilot"},
             "ready_timeout": {"type": "int", "default": 1200},
+            "progress_file": {"type": "path"},
             "cache_dir": {"type": "path", "default": "~/.homelab/cache"},
         }
     )

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 
+from ..module_utils._argocd_settings import NEEDED
 from ..module_utils._values import plain
 from ._cluster_action import ClusterAction
 
@@ -17,7 +18,6 @@ from ._cluster_action import ClusterAction
 REPOSITORY = frozenset(
     {"repo_url", "repo_path", "repo_branch", "repo_ca_file", "git_user", "git_token", "commit_name", "commit_email"}
 )
-_NEEDED = ("repo_url", "git_token")
 # What is not committed, or where and by whom it is committed, which no reader of the repository needs to be told.
 _UNCOMMITTED = REPOSITORY | {"admin_password_hash", "mirror", "proxy", "read_token", "read_user"}
 # A shorter one may be a part of other words.
@@ -48,11 +48,10 @@ class ArgocdAction(ClusterAction):
         return arguments
 
     def _require(self, arguments: dict[str, t.Any]) -> None:
-        for name in _NEEDED:
+        for variable, remedy in NEEDED.items():
+            name = variable.removeprefix("argocd_")
             if name in self.from_inventory and not arguments.get(name):
-                raise AnsibleActionFail(
-                    f"{name} is not known: set argocd_{name} in the inventory, where it is empty or not there"
-                )
+                raise AnsibleActionFail(f"{name} is not known: {remedy}")
 
     def _require_public(self, arguments: dict[str, t.Any]) -> None:
         """No option that is committed holds what the inventory keeps encrypted; so the module may log it, too."""

@@ -119,7 +119,7 @@ class ClusterAction(ActionBase):
         except AnsibleError as error:
             raise AnsibleActionFail(f"{host}: {name} cannot be resolved: {error}") from error
 
-    def variables(self, host: str) -> dict[str, t.Any]:
+    def variables(self, host: str, wanted: t.Callable[[str], bool] = definition.is_ours) -> dict[str, t.Any]:
         """The variables of a host that our definition reads or must refuse; one of them may be ``Unresolved``."""
         raw = self._variables["hostvars"].raw_get(host)
         self._inline_vaults.look(raw)
@@ -132,7 +132,7 @@ class ClusterAction(ActionBase):
                 template = {"template": raw[name]} if isinstance(raw[name], str) else {}
                 return definition.Unresolved(str(error), **template)
 
-        found = {name: resolved(name) for name in raw if definition.is_ours(name)}
+        found = {name: resolved(name) for name in raw if wanted(name)}
         self._named += scalars(found.get("cluster_hidden"))
         return found
 
@@ -226,10 +226,12 @@ class ClusterAction(ActionBase):
 
     # --- progress
 
-    def call_at_length(self, arguments: dict[str, t.Any], what: str) -> dict[str, t.Any]:
-        """Call a module that may take minutes, and tell now and then that it is still at it."""
+    def call_at_length(
+        self, arguments: dict[str, t.Any], what: str, now: t.Callable[[], str] = str
+    ) -> dict[str, t.Any]:
+        """Call a module that may take minutes, and tell at times that it is still at it, with what ``now`` knows."""
         ended = threading.Event()
-        teller = threading.Thread(target=self._tell_until, args=(ended, what), daemon=True)
+        teller = threading.Thread(target=self._tell_until, args=(ended, what, now), daemon=True)
         teller.start()
         try:
             return self.call(arguments)
@@ -237,11 +239,12 @@ class ClusterAction(ActionBase):
             ended.set()
             teller.join()
 
-    def _tell_until(self, ended: threading.Event, what: str) -> None:
+    def _tell_until(self, ended: threading.Event, what: str, now: t.Callable[[], str]) -> None:
         gone = 0.0
         while not ended.wait(_STEP_SECONDS):
             gone += _STEP_SECONDS
-            self._tell(f"{gone:.0f} s: {what}")
+            known = now()
+            self._tell(f"{gone:.0f} s: {what}{f', still missing: {known}' if known else ''}")
 
     def _tell(self, progress: str) -> None:
         display.display(f"[{self._variables['inventory_hostname']}] {progress}", stderr=True)

@@ -287,8 +287,9 @@ def test_half_a_layout(place: Place) -> None:
         ({"repo_url": "git@github.com:me/it.git"}, "BadAddress", "argocd_repo_url"),
         ({"repo_url": "https://me:secret-word@github.com/me/it"}, "BadAddress", "argocd_git_token"),
         ({"install_sha256": "0" * 64}, "BadInstallation", "argocd_install_sha256"),
-        ({"install_file": None, "version": "1.2.3", "install_sha256": None}, "BadInstallation", "curl -fsSL"),
-        ({"admin_password_hash": "hunter2"}, "TalosError", "bcrypt"),
+        ({"install_file": None, "version": "1.2.3", "install_sha256": None}, "BadSetting", "curl -fsSL"),
+        ({"version": "3.9", "namespace": "Argo"}, "BadSetting", "three numbers"),
+        ({"admin_password_hash": "hunter2"}, "BadSetting", "bcrypt"),
         ({"kubeconfig": "/nowhere"}, "NoCluster", "healthy control plane"),
         ({"kubectl": "/nowhere"}, "NoCommand", "tool_kubectl_path"),
         ({"patches": [{"patch": "nonsense"}]}, "BadInstallation", "argocd_patches"),
@@ -396,6 +397,40 @@ def test_pods_that_never_become_ready(place: Place) -> None:
     assert "argocd_ready_timeout" in failed.result["msg"]
     place.rehearsal.command("fault", "--clear")
     # How far it came is the real one's own affair: it may push though its wait timed out.
+    assert place.bootstrap().rc == 0
+    place.is_unchanged()
+
+
+@pytest.mark.slow
+def test_a_node_that_takes_its_pods_with_it(place: Place) -> None:
+    place.converged()
+    where = ("get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=argocd-server", "-o")
+    node = place.kubectl(*where, "jsonpath={.items[0].spec.nodeName}")
+    place.rehearsal.command("fault", node, "frozen")
+    place.kubectl.until(
+        "Unknown", "get", "node", node, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    )
+    told = place.folder / "told"
+    failed = place.bootstrap(ready_timeout=7, progress_file=str(told))
+    assert failed.failure["kind"] == "NotReady"
+    for text in (failed.result["msg"], told.read_text()):
+        assert f" on {node}, which is not ready: ContainersNotReady" in text
+    assert f"Bring {node} back" in failed.failure["remedy"]
+    place.rehearsal.command("fault", "--clear")
+    place.kubectl.until("True", "get", "node", node, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+    place.is_unchanged()
+
+
+@pytest.mark.slow
+def test_no_node_takes_its_pods(place: Place) -> None:
+    """It is told while argocd-autopilot waits, too."""
+    nodes = place.rehearsal.nodes()
+    place.kubectl("cordon", *nodes)
+    told = place.folder / "told"
+    failed = place.bootstrap(ready_timeout=8, progress_file=str(told))
+    place.kubectl("uncordon", *nodes)
+    assert "Unschedulable" in told.read_text()
+    assert "Have a worker that is ready" in failed.failure["remedy"]
     assert place.bootstrap().rc == 0
     place.is_unchanged()
 

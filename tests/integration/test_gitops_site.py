@@ -307,6 +307,18 @@ def test_the_password_is_returned_to_those_who_do_not_show_it(site: Site, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_worker_that_failed_is_named_where_argo_cd_waits_for_it(site: Site) -> None:
+    site.fault("talos-w4", "frozen")
+    failed = site.play("-e", "argocd_ready_timeout=40")
+    site.fault("--clear")
+    assert failed.failed == {"talos-cp", "talos-w4"}
+    assert re.search(
+        r"\[talos-cp\] \d+ s: .* still missing: .*argocd-repo-server-.* on talos-w4, which is not ready", failed.output
+    )
+    assert "Bring talos-w4 back" in failed.output
+
+
+@pytest.mark.slow
 def test_rebuilt_from_scratch_it_comes_back_from_git(site: Site) -> None:
     head = site.repository.head
     site.reset()

@@ -204,6 +204,70 @@ def test_every_variable_is_documented() -> None:
     assert not missing
 
 
+# --- Argo CD
+
+ARGOCD: Variables = {
+    "argocd_repo_url": "https://github.com/me/homelab.git",
+    "argocd_git_token": SECRET,
+    "argocd_read_token": SECRET,
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"argocd_version": "v3.9.0", "argocd_install_sha256": "AB" * 32},
+        {"argocd_applications": "argo-cd,root", "argocd_namespace": "argo", "argocd_ready_timeout": "40"},
+        {"argocd_patches": [{"patch": "a: 1", "target": {"kind": "Deployment"}}], "argocd_repo_path": ""},
+    ],
+)
+def test_good_settings_of_argo_cd(inventory: Inventory, more: Variables) -> None:
+    inventory.hosts["c1"].update(ARGOCD, **more)
+    inventory.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key", "word"),
+    [
+        ("argocd_repo_url", "ftp://x", "argocd_repo_url", "must be like https://github.com"),
+        ("argocd_repo_url", f"https://me:{SECRET}@github.com/me/it.git", "argocd_repo_url", "argocd_git_token"),
+        ("argocd_repo_path", "../x", "argocd_repo_path", "folder of the repository"),
+        ("argocd_repo_branch", "a..b", "argocd_repo_branch", "name of a branch"),
+        ("argocd_git_token", "", "argocd_git_token", "set argocd_git_token in the inventory"),
+        ("argocd_read_token", None, "argocd_read_token", "argocd_git_token may stand in"),
+        ("argocd_version", 3.9, "argocd_version", "three numbers"),
+        ("argocd_version", "3.9.0", "argocd_install_sha256", "curl -fsSL"),
+        ("argocd_install_sha256", 12, "argocd_install_sha256", "64 digits"),
+        ("argocd_namespace", "Argo CD", "argocd_namespace", "small letters"),
+        ("argocd_applications", ["root", "A b"], "argocd_applications[1]", "lower case"),
+        ("argocd_patches", [{"target": SECRET}], "argocd_patches[0]", "patch of kustomize"),
+        ("argocd_admin_password_hash", SECRET, "argocd_admin_password_hash", "bcrypt"),
+        ("argocd_commit_name", "...", "argocd_commit_name", "author"),
+        ("argocd_ready_timeout", "soon", "argocd_ready_timeout", "whole number"),
+        ("argocd_offline", "perhaps", "argocd_offline", "true or false"),
+        ("argocd_mirror", "mirror.lan", "argocd_mirror", "https://"),
+    ],
+)
+def test_mistakes_about_argo_cd(inventory: Inventory, name: str, value: object, key: str, word: str) -> None:
+    inventory.hosts["c1"].update({**ARGOCD, name: value})
+    problem = inventory.only()
+    assert (problem.host, problem.key) == ("c1", key)
+    assert word in problem.remedy
+    assert SECRET not in str(problem)
+
+
+def test_argo_cd_is_checked_on_the_node_that_its_phase_runs_on(inventory: Inventory) -> None:
+    """Elsewhere its variables are for nobody; without a repository nothing is missing."""
+    inventory.hosts["w1"].update(argocd_repo_url="ftp://x")
+    inventory.hosts["c1"].update(argocd_repo_url="", argocd_repo_path="../x")
+    inventory.check()
+    unresolved = _definition.Unresolved("no password", "{{ x }}")
+    inventory.hosts["c1"].update({**ARGOCD, "argocd_repo_path": "", "argocd_git_token": unresolved})
+    problem = inventory.only()
+    assert (problem.key, problem.value) == ("argocd_git_token", "<hidden>")
+
+
 # --- patches
 
 

@@ -160,6 +160,24 @@ def test_what_is_wrong_with_a_node(others: dict[str, t.Any], said: str) -> None:
     assert complaint(**others) == said
 
 
+ALL = ["n-cp", "n-w1", "n-w2"]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "hosts", "said"),
+    [
+        ([], ALL, "3 of 3 nodes ready, etcd whole"),
+        (["n-w1: services: kubelet", "n-w1: time: not in sync"], ALL, "2 of 3 nodes ready"),
+        (["etcd: no leader"], ALL, "3 of 3 nodes ready, etcd not whole"),
+        ([], ["n-cp", "n-w2"], "2 of 3 nodes ready, etcd whole; failed earlier in this run: n-w1"),
+        ([], ["n-w1"], "1 of 3 nodes ready; failed earlier in this run: n-cp, n-w2"),
+        (["n-cp", "etcd"], ["n-cp"], "0 of 3 nodes ready; failed earlier in this run: n-w1, n-w2"),
+    ],
+)
+def test_how_many_are_ready(lacks: list[str], hosts: list[str], said: str) -> None:
+    assert FILTERS["status_verdict"](lacks, hosts, ALL, ["n-cp"]) == said
+
+
 @pytest.mark.parametrize(
     ("version", "schematic", "declared", "due"),
     [

@@ -160,6 +160,17 @@ def test_what_cannot_be_resolved_is_told_beside_the_rest(site: Site) -> None:
     assert len(found) == 6
 
 
+def test_settings_of_argo_cd_are_checked_where_its_phase_runs(site: Site) -> None:
+    wrong = {"argocd_repo_url": "ftp://x", "argocd_version": "3.9"}
+    site.set("c1", **wrong, argocd_git_token=vaulted(SECRET), argocd_read_token="{{ nowhere }}", node_board="rpi_6")
+    site.set("w1", **wrong)
+    found = site.validate()
+    assert [line.partition(" is ")[0] for line in found] == [
+        *("c1: argocd_read_token", "c1: argocd_version", "c1: argocd_repo_url", "c1: node_board")
+    ]
+    assert "cannot be resolved" in found[0]
+
+
 @pytest.mark.parametrize("host", ["w2", "console"])
 def test_what_is_encrypted_is_not_shown_in_a_wrong_place(site: Site, host: str) -> None:
     """As it stands, in a template, in a list, in an unknown variable, and in one that is misspelt."""
