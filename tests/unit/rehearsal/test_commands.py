@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.homelab.talos.plugins.module_utils._argocd_install import KNOWN
 from rehearsal import networks
@@ -39,9 +40,10 @@ all:
   vars: {cluster_talos_version: 1.13.9}
   children:
     talos:
-      vars: {cluster_endpoint: "https://192.0.2.1:6443"}
+      vars: {cluster_name: attic, cluster_endpoint: "https://192.0.2.1:6443"}
       children:
-        workers: {hosts: {anna: {node_board: rpi_5, card_size: 64GB}, bert: {}}}
+        workers:
+          hosts: {anna: {node_address: 192.0.2.2, node_board: rpi_5, card_size: 64GB}, bert: {node_address: 192.0.2.3}}
         controlplanes: {hosts: {carl: {node_address: 192.0.2.1, node_mac: "DC:A6:32:00:00:01"}}}
     admin: {hosts: {vm: {ansible_host: 192.0.2.9, ansible_connection: ssh}}}
 """
@@ -103,9 +105,9 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
 
 
 CHANGES: dict[str, tuple[str, list[str], str]] = {
-    "a new node": (INVENTORY.replace("bert: {}", "bert: {}, dora: {node_address: 192.0.2.7}"), [], "inventory's hosts"),
+    "a new node": (INVENTORY.replace("bert: {", "dora: {node_address: 192.0.2.7}, bert: {"), [], "inventory's hosts"),
     "another MAC": (INVENTORY.replace("00:00:01", "00:00:02"), [], "the inventory's hosts"),
-    "an admin host": (INVENTORY.replace("hosts: {vm:", "hosts: {nas: {}, vm:"), [], "the inventory's hosts"),
+    "an admin host": (INVENTORY.replace("hosts: {vm:", "hosts: {nas:"), [], "the inventory's hosts"),
     "a version": (INVENTORY, ["--talos-version", "1.14.2"], "--talos-version"),
     "a boot time": (INVENTORY, ["--boot-time", "0"], "--boot-time"),
     "a network": (INVENTORY, ["--network", "127.9.0.0/24"], "--network"),
@@ -147,7 +149,7 @@ def test_a_card_has_the_image_of_the_inventory(rehearsal: Rehearsal) -> None:
     extended = "{customization: {systemExtensions: {officialExtensions: [siderolabs/iscsi-tools]}}}"
     rehearsal.inventory.write_text(
         INVENTORY.replace("rpi_5,", f"rpi_5, node_schematic: {extended},").replace(
-            "bert: {}", f"bert: {{node_schematic: {'ab' * 32}}}"
+            "bert: {", f"bert: {{node_schematic: {'ab' * 32}, "
         )
     )
     first = running()
@@ -164,8 +166,10 @@ def test_a_card_has_the_image_of_the_inventory(rehearsal: Rehearsal) -> None:
 
 def test_no_two_nodes_get_one_address(rehearsal: Rehearsal) -> None:
     def up(*names: str) -> list[str]:
-        hosts = "".join(f"{name}: {{}}, " for name in names)
-        rehearsal.inventory.write_text(f"talos: {{children: {{controlplanes: {{hosts: {{{hosts}}}}}}}}}")
+        groups = yaml.safe_load(INVENTORY)["all"]["children"]
+        hosts = {name: {"node_address": f"192.0.2.{ord(name)}"} for name in names}
+        groups["talos"]["children"] = {"controlplanes": {"hosts": hosts}}
+        rehearsal.inventory.write_text(yaml.safe_dump(groups, sort_keys=False))
         assert rehearsal.up() == 0
         addresses = [node["address"] for node in rehearsal.nodes().values()]
         assert rehearsal("down") == 0
@@ -316,8 +320,10 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 UP_ERRORS: dict[str, tuple[str, list[str], str]] = {
     "no talos group": ("all: {hosts: {a: {}}}", [], "has no hosts in a group 'talos'"),
-    "not YAML": ("all: [", [], "can't be read: "),
-    "old Talos": (INVENTORY.replace("1.13.9", "1.12.1"), [], "Talos 1.12.1 is not simulated"),
+    "not YAML": ("all: [", [], "hosts.yml:2:1)"),
+    "a host twice": (INVENTORY.replace("bert:", "anna:"), [], "duplicate mapping key 'anna' ({}:9:"),
+    "no groups": ("talos: {children: 3}", [], 'Invalid "children" entry for "talos" group'),
+    "old Talos": (INVENTORY, ["--talos-version", "1.12.1"], "Talos 1.12.1 is not simulated"),
     "no network": (INVENTORY, ["--network", "10.0.0.0/33"], "--network 10.0.0.0/33: "),
     "no room": (INVENTORY, ["--network", "127.9.0.0/29"], "has no room for 3 nodes"),
     "no talosctl": (INVENTORY, ["--talosctl", "/bin/true"], "--talosctl /bin/true: no talosctl of version 1.13"),
@@ -329,7 +335,38 @@ def test_up_says_what_is_wrong(rehearsal: Rehearsal, capsys: pytest.CaptureFixtu
     text, arguments, words = UP_ERRORS[case]
     rehearsal.inventory.write_text(text)
     assert rehearsal.up(*arguments) == 1
-    assert words in one_line(capsys)
+    assert words.format(rehearsal.inventory) in one_line(capsys)
+
+
+def test_an_inventory_that_the_product_refuses_is_not_rehearsed(
+    rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is written: the addresses that a rehearsal gives its nodes hide none of its mistakes."""
+    wrong = INVENTORY.replace("192.0.2.3", "192.0.2.2").replace("https://192", "192").replace("rpi_5", "rpi_6")
+    rehearsal.inventory.write_text(wrong)
+    assert rehearsal.up() == 1
+    first, *problems, last = capsys.readouterr().err.splitlines()
+    assert first == f"rehearsal: the inventory {rehearsal.inventory} can't be used as it is:"
+    assert any("cluster_endpoint is 192.0.2.1:6443: " in problem for problem in problems)
+    assert any("node_board is rpi_6: " in problem for problem in problems)
+    assert "bert: node_address is 192.0.2.2: anna has the same; every node needs its own" in problems
+    assert len([problem for problem in problems if not problem.startswith("warning: ")]) == 3
+    assert last == "Nothing was started."
+    assert not rehearsal.state.path.exists()
+    rehearsal.inventory.write_text(INVENTORY)
+    assert rehearsal.up() == 0
+    rehearsal.inventory.write_text(wrong)
+    assert rehearsal.up() == 1
+
+
+def test_git_tokens_that_are_encrypted_are_not_needed(rehearsal: Rehearsal) -> None:
+    encrypted = VaultLib([("default", VaultSecret(b"of the user"))]).encrypt(b"a token").decode()
+    values = yaml.safe_load(INVENTORY)
+    values["all"]["vars"]["argocd_git_token"] = "REPLACED"
+    text = yaml.safe_dump(values, sort_keys=False)
+    lines = "".join(f"\n      {line}" for line in encrypted.splitlines())
+    rehearsal.inventory.write_text(text.replace("REPLACED", f"!vault |{lines}"))
+    assert rehearsal.up() == 0
 
 
 def test_unknown_inventory(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
