@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -23,7 +25,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.homelab.talos.plugins.module_utils._argocd_install import KNOWN
-from rehearsal import networks
+from rehearsal import ROOT, networks
 from rehearsal.calls import read_calls
 from rehearsal.cli import main
 from rehearsal.configuration import VANILLA_SCHEMATICS
@@ -84,7 +86,7 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
     assert lines[0].split() == ["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"]
     assert [line.split()[0] for line in lines[1:4]] == ["anna", "bert", "carl"]
     assert "talosctl: the stand-in" in said
-    assert f"-i {rehearsal.state.inventory}" in said
+    assert f"-i {shlex.quote(str(rehearsal.state.inventory))}" in said
     carl = rehearsal.nodes()["carl"]
     cluster = Cluster()
     data = cluster.config("carl", "controlplane")
@@ -100,8 +102,13 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
     assert rehearsal.nodes()["carl"]["address"] == carl["address"]
     assert rehearsal.nodes()["carl"]["boot_id"] == carl["boot_id"]
     assert run(Client(carl["address"], cluster.context()).config()) == data
+    capsys.readouterr()
+    assert rehearsal("down") == 0
     assert rehearsal("down", "--wipe") == 0
+    assert capsys.readouterr().out == f"Stopped.\nNot running.\nDeleted {rehearsal.state.path}.\n"
     assert not rehearsal.state.path.exists()
+    assert rehearsal("down", "--wipe") == 0
+    assert capsys.readouterr().out == "Not running.\n"
 
 
 CHANGES: dict[str, tuple[str, list[str], str]] = {
@@ -247,15 +254,20 @@ def test_faults_power_and_calls(rehearsal: Rehearsal, capsys: pytest.CaptureFixt
     with pytest.raises(Exception, match="not authorized"):
         run(Client(anna).machine("Version"))
     run(Client(anna).machine("Version"))
-    assert rehearsal("power", "bert", "off") == 0
     capsys.readouterr()
+    assert rehearsal("power", "bert", "off") == 0
+    assert capsys.readouterr().out == "bert: off\n"
     assert rehearsal("status") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert rows["bert"][3] == "off"
     assert rehearsal("power", "bert", "on") == 0
     assert rehearsal.nodes()["bert"]["stage"] == "maintenance"
     assert rehearsal("fault", "anna", "refused") == 0
+    assert rehearsal("fault", "anna", "frozen") == 0
+    assert rehearsal("fault", "anna", "--clear") == 0
     assert rehearsal("fault", "--clear") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["bert: on", "anna: refused", "anna: refused, frozen", "anna: no faults", "everything: no faults"]
     assert rehearsal.nodes()["anna"]["faults"] == []
     calls = [(entry["node"], entry["method"], entry["status"]) for entry in read_calls(rehearsal.state.calls)]
     assert calls == [
@@ -376,9 +388,34 @@ def test_unknown_inventory(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[s
 
 
 def test_port_taken(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server((f"{network()}.12", 50000)):
-        assert rehearsal.up() == 1
-    assert f"can't listen at {network()}.12:50000" in one_line(capsys)
+    """By another rehearsal, most likely: said with the way out, and before anything is made."""
+    for address, port in ((f"{network()}.12", 50000), (f"{network()}.10", 3000)):
+        with socket.create_server((address, port)):
+            assert rehearsal.up() == 1
+        said = one_line(capsys)
+        assert f"can't listen at {address}:{port}" in said
+        assert "another rehearsal? stop it ('rehearsal down --state FOLDER'), or give --network 127.11.0.0/16" in said
+        assert not rehearsal.state.path.exists()
+    assert str(networks.beside(networks.parse_network("127.11.0.0/16"))) == "127.12.0.0/16"
+
+
+def test_what_to_run_can_be_pasted(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a shell that knows nothing of the environment, under a locale that Ansible refuses, in any folder."""
+    wanted = (("run", ROOT, "Check the whole inventory"), ("look", rehearsal.inventory.parent, "Show the state of"))
+    for title, folder, words in wanted:
+        with contextlib.chdir(folder):
+            assert rehearsal.up() == 0
+        [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{title}: ")]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{line.partition(': ')[2]} --list-tasks"],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert words in done.stdout
 
 
 def test_a_killed_daemon_leaves_no_obstacle(rehearsal: Rehearsal) -> None:
@@ -520,6 +557,7 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
 
     assert reached()
     assert rehearsal("fault", "git", "refused") == 0
+    assert capsys.readouterr().out == "git: refused\n"
     assert not reached()
     assert rehearsal("fault", "git", "frozen") == 1
     assert "unknown fault 'frozen'" in capsys.readouterr().err
@@ -534,7 +572,9 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
 
 def test_faults_of_argo_cd(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
     assert rehearsal.up() == 0
+    capsys.readouterr()
     assert rehearsal("fault", "argocd", "app-degraded", "app=web") == 0
+    assert capsys.readouterr().out == "argocd: app-degraded\n"
     assert [fault["app"] for fault in json.loads(rehearsal.state.argocd_faults.read_text())] == ["web"]
     assert rehearsal("fault", "argocd", "app-degraded", "times=1") == 1
     assert "app-degraded takes no setting 'times'; it takes: app" in capsys.readouterr().err
