@@ -9,6 +9,10 @@ SHELL := bash
 # What a user may set: make rehearsal INVENTORY=inventory/mine ARGS="--tags talos-w3 --check --diff"
 INVENTORY ?= inventory/homelab
 STATE ?= .rehearsal
+# Of the simulated nodes: a second rehearsal beside another STATE needs its own, such as 127.11.0.0/16.
+NETWORK ?=
+# What `make rehearsal` runs.
+PLAYBOOK ?= site.yml
 ARGS ?=
 # Where `make lock` writes: the collection's lock, or tools.lock.yml in the folder of an inventory.
 LOCK ?= roles/tool/files/tools.lock.yml
@@ -35,7 +39,7 @@ files = $(wildcard $(shell git ls-files --cached --others --exclude-standard -- 
 
 .PHONY: help
 help: ## list the targets
-	@echo "make TARGET [INVENTORY=$(INVENTORY)] [STATE=$(STATE)] [ARGS=...] [PYTHON=...]"
+	@echo "make TARGET [INVENTORY=$(INVENTORY)] [STATE=$(STATE)] [NETWORK=...] [PLAYBOOK=$(PLAYBOOK)] [ARGS=...] [PYTHON=...]"
 	@echo
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -44,15 +48,15 @@ venv: ## make .venv from the newest Python and the locked requirements
 	@python='$(PYTHON)'; .ci/venv $(VENV) "$${python:-$$(.ci/find-python 3.11 3.14)}"
 
 .PHONY: rehearsal
-rehearsal: venv ## the main job on simulated nodes: from maintenance to a cluster under GitOps
-	$(BIN)/rehearsal up --gitops --inventory $(INVENTORY) --state $(STATE)
+rehearsal: venv ## the main job, or PLAYBOOK, on simulated nodes: from maintenance to a cluster under GitOps
+	$(BIN)/rehearsal up --gitops --inventory $(INVENTORY) --state $(STATE) $(if $(NETWORK),--network $(NETWORK))
 	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook -i $(INVENTORY) -i $(STATE)/inventory \
-	    --vault-password-file $(STATE)/vault-password site.yml $(ARGS)
+	    --vault-password-file $(STATE)/vault-password $(PLAYBOOK) $(ARGS)
 	$(BIN)/rehearsal status --state $(STATE)
 
 .PHONY: rehearsal-down
-rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE)
-	$(BIN)/rehearsal down --state $(STATE)
+rehearsal-down: venv ## stop the simulated nodes (their state stays in STATE; ARGS=--wipe deletes it)
+	$(BIN)/rehearsal down --state $(STATE) $(ARGS)
 
 # The scenarios of molecule mostly wait, so they run meanwhile.
 .PHONY: test

@@ -109,6 +109,7 @@ def _down(parsed: argparse.Namespace, state: StateFolder) -> None:
         if not state.settings.exists():
             raise RehearsalError(f"{state.path} is not the folder of a rehearsal; nothing deleted")
         shutil.rmtree(state.path)
+        print(f"Deleted {state.path}.")
 
 
 def _status(parsed: argparse.Namespace, state: StateFolder) -> None:
@@ -143,11 +144,13 @@ def _fault(parsed: argparse.Namespace, state: StateFolder) -> None:
         print(table(["FAULT", "SETTINGS", "WHAT HAPPENS"], rows))
     elif parsed.clear:
         ask(state, "clear", nodes=[parsed.node] if parsed.node else [])
+        print(f"{parsed.node or 'everything'}: no faults")
     elif not parsed.node or not parsed.fault:
         raise RehearsalError("which fault of which node? see 'rehearsal fault --list'")
     else:
         words = dict(_pair(word) for word in parsed.words)
-        ask(state, "fault", node=parsed.node, fault=parsed.fault, words=words, stages=parsed.stages)
+        faults = ask(state, "fault", node=parsed.node, fault=parsed.fault, words=words, stages=parsed.stages)
+        print(f"{parsed.node}: {', '.join(faults)}")
 
 
 def _pair(word: str) -> tuple[str, str]:
@@ -169,6 +172,7 @@ def _calls(parsed: argparse.Namespace, state: StateFolder) -> None:
 
 def _power(parsed: argparse.Namespace, state: StateFolder) -> None:
     ask(state, "power", node=parsed.node, power=parsed.power)
+    print(f"{parsed.node}: {parsed.power}")
 
 
 COMMANDS: dict[str, t.Callable[[argparse.Namespace, StateFolder], None]] = {

@@ -126,15 +126,19 @@ class Daemon:
             "kubernetes": self.fleet.kubernetes.url(node),
         }
 
-    def _fault(self, request: dict[str, t.Any]) -> None:
+    def _fault(self, request: dict[str, t.Any]) -> list[str]:
+        """The faults that this node, or the Git server or Argo CD, has now."""
         if request["node"] in (GIT, ARGO_CD) and request["stages"]:
             raise RehearsalError(f"--in {request['stages'][0]}: {request['node']} has no stages, only nodes have")
         if request["node"] == GIT and self.git is not None:
-            return self.git.add_fault(request["fault"], request["words"])
+            self.git.add_fault(request["fault"], request["words"])
+            return [fault.name for fault in self.git.faults]
         if request["node"] == ARGO_CD:
-            return self.fleet.application_faults.add(request["fault"], request["words"])
+            self.fleet.application_faults.add(request["fault"], request["words"])
+            return self.fleet.application_faults.names
         node = self.fleet.node(request["node"])
         self.fleet.add_fault(node, Fault.from_words(request["fault"], request["words"], request["stages"]))
+        return [fault.name for fault in node.faults.all]
 
     def _clear(self, request: dict[str, t.Any]) -> None:
         names = request.get("nodes") or [*self.fleet.nodes, GIT, ARGO_CD]

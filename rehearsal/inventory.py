@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import typing as t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ansible_collections.homelab.talos.plugins.module_utils._schematic import read_schematic
+from rehearsal import declaration
 from rehearsal.errors import RehearsalError
 from rehearsal.git.settings import USER, GitSettings
 from rehearsal.state import StateFolder, write_private
@@ -65,33 +64,13 @@ class Inventory:
         }
 
 
-def _ansible_inventory() -> str:
-    beside = Path(sys.executable).with_name("ansible-inventory")
-    found = str(beside) if beside.exists() else shutil.which("ansible-inventory")
-    if not found:
-        raise RehearsalError("ansible-inventory is not installed beside this Python, nor on the PATH")
-    return found
-
-
-def _listed(path: Path) -> dict[str, t.Any]:
-    if not path.exists():
-        raise RehearsalError(f"no inventory at {path}")
-    environment = {**os.environ, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true", "ANSIBLE_NOCOLOR": "1"}
-    command = [_ansible_inventory(), "-i", str(path), "--list"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise RehearsalError(f"the inventory {path} can't be read: {lines[-1] if lines else 'no reason given'}")
-    value: dict[str, t.Any] = json.loads(done.stdout)
-    return value
-
-
 def read_inventory(path: Path, default_version: str) -> Inventory:
-    """The nodes in the inventory's order."""
-    listed = _listed(path)
+    """The nodes in the inventory's order; the product's own check has found nothing wrong with them."""
+    listed = declaration.listed(path)
     names = _hosts(listed, "talos")
     if not names:
         raise RehearsalError(f"the inventory {path} has no hosts in a group 'talos'")
+    declaration.require_valid(path)
     control_planes = set(_hosts(listed, "controlplanes"))
     variables = listed.get("_meta", {}).get("hostvars", {})
     nodes = [_node(name, variables.get(name, {}), name in control_planes, default_version) for name in names]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -18,7 +20,10 @@ from pathlib import Path
 
 from rehearsal import ROOT, networks
 from rehearsal.control import ask, is_running
+from rehearsal.declaration import command
+from rehearsal.endpoint import PORT as NODE_PORT
 from rehearsal.errors import RehearsalError
+from rehearsal.git.settings import PORT as GIT_PORT
 from rehearsal.git.settings import USER, GitSettings, prepare
 from rehearsal.installation import lay_installation
 from rehearsal.inventory import Inventory, InventoryNode, read_inventory, write_overlay
@@ -56,9 +61,10 @@ def up(state: StateFolder, options: UpOptions) -> str:
         return f"Already running ('rehearsal down' stops it).\n{_description(state, settings)}"
     versions = _versions(inventory, options.talos_version)
     network = networks.parse_network(options.network or settings.get("network", networks.DEFAULT_NETWORK))
-    state.make()
     names = [node.name for node in inventory.nodes]
     addresses = networks.assign(names, network, settings.get("addresses", {}))
+    _require_free(addresses, network)
+    state.make()
     for node in inventory.nodes:
         _write_record(state, node, addresses[node.name], versions[node.name])
     git = _git_settings(state, options.git_tls or (settings.get("git") or {}).get("tls", False), network)
@@ -90,6 +96,19 @@ def up(state: StateFolder, options: UpOptions) -> str:
     networks.add_addresses(settings["added"])
     _start(state)
     return _description(state, settings)
+
+
+def _require_free(addresses: dict[str, str], network: ipaddress.IPv4Network) -> None:
+    """Nobody listens where the nodes and the Git server will, so that nothing is made for nothing."""
+    wanted = [(name, address, NODE_PORT) for name, address in addresses.items()]
+    if shutil.which("git"):
+        wanted.append(("git", networks.git_address(network), GIT_PORT))
+    for name, address, port in wanted:
+        if networks.is_taken(address, port):
+            raise RehearsalError(
+                f"can't listen at {address}:{port} ({name}): address already in use; another rehearsal? stop it "
+                f"('rehearsal down --state FOLDER'), or give --network {networks.beside(network)}"
+            )
 
 
 def _require_same(state: StateFolder, settings: dict[str, t.Any], options: UpOptions, inventory: Inventory) -> None:
@@ -169,7 +188,6 @@ def _start(state: StateFolder) -> None:
 def _description(state: StateFolder, settings: dict[str, t.Any]) -> str:
     nodes = ask(state, "status")
     rows = [[node["name"], node["address"], node["talos_version"], node["board"], node["stage"]] for node in nodes]
-    inventories = f"-i {settings['inventory']} -i {state.inventory}"
     return "\n".join(
         (
             table(["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"], rows),
@@ -178,9 +196,28 @@ def _description(state: StateFolder, settings: dict[str, t.Any]) -> str:
             f"kubectl:  {settings.get('kubectl')}",
             f"argocd-autopilot: {settings.get('argocd_autopilot')}",
             f"git:      {_git_words(state, settings)}",
-            f"run:      ansible-playbook {inventories} --vault-password-file {state.vault_password} site.yml",
+            f"run:      {_playbook_line(state, settings, 'site.yml')}",
+            f"look:     {_playbook_line(state, settings, 'playbooks/status.yml')}",
         )
     )
+
+
+def _playbook_line(state: StateFolder, settings: dict[str, t.Any], playbook: str) -> str:
+    """A command for any shell in this folder, whatever its PATH and locale are."""
+    here = Path.cwd()
+    # Ansible takes an ansible.cfg by itself only from the folder that it is in, unless everybody may write there.
+    taken = here == ROOT and not here.stat().st_mode & stat.S_IWOTH
+    paths = ("-i", Path(settings["inventory"]).absolute(), "-i", state.inventory)
+    options = (*paths, "--vault-password-file", state.vault_password)
+    line = shlex.join(_from(here, word) for word in (command("ansible-playbook"), *options, ROOT / playbook))
+    config = "" if taken else f"ANSIBLE_CONFIG={shlex.quote(str(ROOT / 'ansible.cfg'))} "
+    return f"{config}LC_ALL=C.UTF-8 {line}"
+
+
+def _from(folder: Path, word: str | Path) -> str:
+    """A path as short as it can be said in this folder."""
+    path = Path(word)
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(word)
 
 
 def _git_words(state: StateFolder, settings: dict[str, t.Any]) -> str:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import itertools
+import socket
 import subprocess
 import typing as t
 
@@ -41,6 +43,21 @@ def assign(names: t.Sequence[str], network: ipaddress.IPv4Network, known: t.Mapp
 def git_address(network: ipaddress.IPv4Network) -> str:
     """Right before the nodes'."""
     return str(network.network_address + FIRST - 1)
+
+
+def beside(network: ipaddress.IPv4Network) -> ipaddress.IPv4Network:
+    """One on loopback that is not this one, for a second rehearsal."""
+    first, second = (ipaddress.IPv4Network(f"127.{number}.0.0/16") for number in (11, 12))
+    return second if first.overlaps(network) else first
+
+
+def is_taken(address: str, port: int) -> bool:
+    """Does somebody listen there?"""
+    try:
+        socket.create_server((address, port)).close()
+    except OSError as problem:
+        return problem.errno == errno.EADDRINUSE
+    return False
 
 
 def _inside(address: str, network: ipaddress.IPv4Network) -> bool:

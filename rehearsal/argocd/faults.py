@@ -28,6 +28,10 @@ class ApplicationFaults:
         self._all.append(Fault.from_words(name, words, known=FAULTS))
         self._changed()
 
+    @property
+    def names(self) -> list[str]:
+        return [fault.name for fault in self._all]
+
     def clear(self) -> None:
         self._all.clear()
         self._changed()

@@ -15,6 +15,7 @@ from rehearsal.standin.release import Release, played_release
 
 Command = t.Callable[[Flags, Release], None]
 _GEN = {"force": "f:bool"}
+_REMEDY = "take a real talosctl, which REHEARSAL_TALOSCTL names to 'rehearsal up'"
 
 
 def _gen_secrets(flags: Flags, release: Release) -> None:
@@ -67,7 +68,7 @@ def _validate(flags: Flags, release: Release) -> None:
 
 def _version(flags: Flags, release: Release) -> None:
     if not flags.is_on("client"):
-        raise CommandError("this stand-in knows no nodes: ask for version --client, or take a real talosctl")
+        raise CommandError(f"this stand-in knows no nodes: ask for version --client, or {_REMEDY}")
     if flags.is_on("short"):
         print(f"Client:\nTalos {release.tag}")
         return
@@ -139,7 +140,7 @@ def _run(arguments: list[str]) -> None:
             command(flags, played_release())
             return
     commands = ", ".join(" ".join(words) for words in _COMMANDS)
-    raise CommandError(f"this stand-in for talosctl does only {commands}: for the rest take a real talosctl")
+    raise CommandError(f"this stand-in for talosctl does only {commands}: for the rest {_REMEDY}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,14 @@ from tests.unit.rehearsal.harness import Client, Cluster, run
 KUBECTL = Path(sys.executable).with_name("kubectl")
 INVENTORY = """
 talos:
-  vars: {cluster_talos_version: 1.13.9}
+  vars: {cluster_name: attic, cluster_endpoint: "https://192.0.2.1:6443", cluster_talos_version: 1.13.9}
   children:
-    controlplanes: {hosts: {anton: {node_board: rpi_4}}}
-    workers: {hosts: {berta: {node_board: rpi_4}, cesar: {node_board: rpi_5}}}
+    controlplanes: {hosts: {anton: {node_address: 192.0.2.1, node_board: rpi_4}}}
+    workers:
+      hosts:
+        berta: {node_address: 192.0.2.2, node_board: rpi_4}
+        cesar: {node_address: 192.0.2.3, node_board: rpi_5}
+admin: {hosts: {localhost: {ansible_connection: local}}}
 """
 LABELS = {"cesar": {"homelab.talos/board": "rpi_5"}}
 _SECONDS = 60.0

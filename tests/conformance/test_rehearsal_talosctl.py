@@ -28,9 +28,12 @@ INVENTORY = """
 all:
   children:
     talos:
+      vars: {cluster_name: attic, cluster_endpoint: "https://192.0.2.1:6443"}
       children:
-        controlplanes: {hosts: {cp: {node_board: rpi_4}}}
-        workers: {hosts: {worker: {node_board: rpi_5}, spare: {}}}
+        controlplanes: {hosts: {cp: {node_address: 192.0.2.1, node_board: rpi_4}}}
+        workers:
+          hosts: {worker: {node_address: 192.0.2.2, node_board: rpi_5}, spare: {node_address: 192.0.2.3}}
+    admin: {hosts: {localhost: {ansible_connection: local}}}
 """
 
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -20,9 +22,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.homelab.talos.plugins.module_utils._argocd_install import KNOWN
-from rehearsal import networks
+from rehearsal import ROOT, networks
 from rehearsal.calls import read_calls
 from rehearsal.cli import main
 from rehearsal.configuration import VANILLA_SCHEMATICS
@@ -39,9 +42,10 @@ all:
   vars: {cluster_talos_version: 1.13.9}
   children:
     talos:
-      vars: {cluster_endpoint: "https://192.0.2.1:6443"}
+      vars: {cluster_name: attic, cluster_endpoint: "https://192.0.2.1:6443"}
       children:
-        workers: {hosts: {anna: {node_board: rpi_5, card_size: 64GB}, bert: {}}}
+        workers:
+          hosts: {anna: {node_address: 192.0.2.2, node_board: rpi_5, card_size: 64GB}, bert: {node_address: 192.0.2.3}}
         controlplanes: {hosts: {carl: {node_address: 192.0.2.1, node_mac: "DC:A6:32:00:00:01"}}}
     admin: {hosts: {vm: {ansible_host: 192.0.2.9, ansible_connection: ssh}}}
 """
@@ -82,7 +86,7 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
     assert lines[0].split() == ["NODE", "ADDRESS", "TALOS", "BOARD", "STAGE"]
     assert [line.split()[0] for line in lines[1:4]] == ["anna", "bert", "carl"]
     assert "talosctl: the stand-in" in said
-    assert f"-i {rehearsal.state.inventory}" in said
+    assert f"-i {shlex.quote(str(rehearsal.state.inventory))}" in said
     carl = rehearsal.nodes()["carl"]
     cluster = Cluster()
     data = cluster.config("carl", "controlplane")
@@ -98,14 +102,19 @@ def test_up_down_and_up_again(rehearsal: Rehearsal, capsys: pytest.CaptureFixtur
     assert rehearsal.nodes()["carl"]["address"] == carl["address"]
     assert rehearsal.nodes()["carl"]["boot_id"] == carl["boot_id"]
     assert run(Client(carl["address"], cluster.context()).config()) == data
+    capsys.readouterr()
+    assert rehearsal("down") == 0
     assert rehearsal("down", "--wipe") == 0
+    assert capsys.readouterr().out == f"Stopped.\nNot running.\nDeleted {rehearsal.state.path}.\n"
     assert not rehearsal.state.path.exists()
+    assert rehearsal("down", "--wipe") == 0
+    assert capsys.readouterr().out == "Not running.\n"
 
 
 CHANGES: dict[str, tuple[str, list[str], str]] = {
-    "a new node": (INVENTORY.replace("bert: {}", "bert: {}, dora: {node_address: 192.0.2.7}"), [], "inventory's hosts"),
+    "a new node": (INVENTORY.replace("bert: {", "dora: {node_address: 192.0.2.7}, bert: {"), [], "inventory's hosts"),
     "another MAC": (INVENTORY.replace("00:00:01", "00:00:02"), [], "the inventory's hosts"),
-    "an admin host": (INVENTORY.replace("hosts: {vm:", "hosts: {nas: {}, vm:"), [], "the inventory's hosts"),
+    "an admin host": (INVENTORY.replace("hosts: {vm:", "hosts: {nas:"), [], "the inventory's hosts"),
     "a version": (INVENTORY, ["--talos-version", "1.14.2"], "--talos-version"),
     "a boot time": (INVENTORY, ["--boot-time", "0"], "--boot-time"),
     "a network": (INVENTORY, ["--network", "127.9.0.0/24"], "--network"),
@@ -147,7 +156,7 @@ def test_a_card_has_the_image_of_the_inventory(rehearsal: Rehearsal) -> None:
     extended = "{customization: {systemExtensions: {officialExtensions: [siderolabs/iscsi-tools]}}}"
     rehearsal.inventory.write_text(
         INVENTORY.replace("rpi_5,", f"rpi_5, node_schematic: {extended},").replace(
-            "bert: {}", f"bert: {{node_schematic: {'ab' * 32}}}"
+            "bert: {", f"bert: {{node_schematic: {'ab' * 32}, "
         )
     )
     first = running()
@@ -164,8 +173,10 @@ def test_a_card_has_the_image_of_the_inventory(rehearsal: Rehearsal) -> None:
 
 def test_no_two_nodes_get_one_address(rehearsal: Rehearsal) -> None:
     def up(*names: str) -> list[str]:
-        hosts = "".join(f"{name}: {{}}, " for name in names)
-        rehearsal.inventory.write_text(f"talos: {{children: {{controlplanes: {{hosts: {{{hosts}}}}}}}}}")
+        groups = yaml.safe_load(INVENTORY)["all"]["children"]
+        hosts = {name: {"node_address": f"192.0.2.{ord(name)}"} for name in names}
+        groups["talos"]["children"] = {"controlplanes": {"hosts": hosts}}
+        rehearsal.inventory.write_text(yaml.safe_dump(groups, sort_keys=False))
         assert rehearsal.up() == 0
         addresses = [node["address"] for node in rehearsal.nodes().values()]
         assert rehearsal("down") == 0
@@ -243,15 +254,20 @@ def test_faults_power_and_calls(rehearsal: Rehearsal, capsys: pytest.CaptureFixt
     with pytest.raises(Exception, match="not authorized"):
         run(Client(anna).machine("Version"))
     run(Client(anna).machine("Version"))
-    assert rehearsal("power", "bert", "off") == 0
     capsys.readouterr()
+    assert rehearsal("power", "bert", "off") == 0
+    assert capsys.readouterr().out == "bert: off\n"
     assert rehearsal("status") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert rows["bert"][3] == "off"
     assert rehearsal("power", "bert", "on") == 0
     assert rehearsal.nodes()["bert"]["stage"] == "maintenance"
     assert rehearsal("fault", "anna", "refused") == 0
+    assert rehearsal("fault", "anna", "frozen") == 0
+    assert rehearsal("fault", "anna", "--clear") == 0
     assert rehearsal("fault", "--clear") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["bert: on", "anna: refused", "anna: refused, frozen", "anna: no faults", "everything: no faults"]
     assert rehearsal.nodes()["anna"]["faults"] == []
     calls = [(entry["node"], entry["method"], entry["status"]) for entry in read_calls(rehearsal.state.calls)]
     assert calls == [
@@ -316,8 +332,10 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 UP_ERRORS: dict[str, tuple[str, list[str], str]] = {
     "no talos group": ("all: {hosts: {a: {}}}", [], "has no hosts in a group 'talos'"),
-    "not YAML": ("all: [", [], "can't be read: "),
-    "old Talos": (INVENTORY.replace("1.13.9", "1.12.1"), [], "Talos 1.12.1 is not simulated"),
+    "not YAML": ("all: [", [], "hosts.yml:2:1)"),
+    "a host twice": (INVENTORY.replace("bert:", "anna:"), [], "duplicate mapping key 'anna' ({}:9:"),
+    "no groups": ("talos: {children: 3}", [], 'Invalid "children" entry for "talos" group'),
+    "old Talos": (INVENTORY, ["--talos-version", "1.12.1"], "Talos 1.12.1 is not simulated"),
     "no network": (INVENTORY, ["--network", "10.0.0.0/33"], "--network 10.0.0.0/33: "),
     "no room": (INVENTORY, ["--network", "127.9.0.0/29"], "has no room for 3 nodes"),
     "no talosctl": (INVENTORY, ["--talosctl", "/bin/true"], "--talosctl /bin/true: no talosctl of version 1.13"),
@@ -329,7 +347,38 @@ def test_up_says_what_is_wrong(rehearsal: Rehearsal, capsys: pytest.CaptureFixtu
     text, arguments, words = UP_ERRORS[case]
     rehearsal.inventory.write_text(text)
     assert rehearsal.up(*arguments) == 1
-    assert words in one_line(capsys)
+    assert words.format(rehearsal.inventory) in one_line(capsys)
+
+
+def test_an_inventory_that_the_product_refuses_is_not_rehearsed(
+    rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is written: the addresses that a rehearsal gives its nodes hide none of its mistakes."""
+    wrong = INVENTORY.replace("192.0.2.3", "192.0.2.2").replace("https://192", "192").replace("rpi_5", "rpi_6")
+    rehearsal.inventory.write_text(wrong)
+    assert rehearsal.up() == 1
+    first, *problems, last = capsys.readouterr().err.splitlines()
+    assert first == f"rehearsal: the inventory {rehearsal.inventory} can't be used as it is:"
+    assert any("cluster_endpoint is 192.0.2.1:6443: " in problem for problem in problems)
+    assert any("node_board is rpi_6: " in problem for problem in problems)
+    assert "bert: node_address is 192.0.2.2: anna has the same; every node needs its own" in problems
+    assert len([problem for problem in problems if not problem.startswith("warning: ")]) == 3
+    assert last == "Nothing was started."
+    assert not rehearsal.state.path.exists()
+    rehearsal.inventory.write_text(INVENTORY)
+    assert rehearsal.up() == 0
+    rehearsal.inventory.write_text(wrong)
+    assert rehearsal.up() == 1
+
+
+def test_git_tokens_that_are_encrypted_are_not_needed(rehearsal: Rehearsal) -> None:
+    encrypted = VaultLib([("default", VaultSecret(b"of the user"))]).encrypt(b"a token").decode()
+    values = yaml.safe_load(INVENTORY)
+    values["all"]["vars"]["argocd_git_token"] = "REPLACED"
+    text = yaml.safe_dump(values, sort_keys=False)
+    lines = "".join(f"\n      {line}" for line in encrypted.splitlines())
+    rehearsal.inventory.write_text(text.replace("REPLACED", f"!vault |{lines}"))
+    assert rehearsal.up() == 0
 
 
 def test_unknown_inventory(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,9 +388,34 @@ def test_unknown_inventory(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[s
 
 
 def test_port_taken(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server((f"{network()}.12", 50000)):
-        assert rehearsal.up() == 1
-    assert f"can't listen at {network()}.12:50000" in one_line(capsys)
+    """By another rehearsal, most likely: said with the way out, and before anything is made."""
+    for address, port in ((f"{network()}.12", 50000), (f"{network()}.10", 3000)):
+        with socket.create_server((address, port)):
+            assert rehearsal.up() == 1
+        said = one_line(capsys)
+        assert f"can't listen at {address}:{port}" in said
+        assert "another rehearsal? stop it ('rehearsal down --state FOLDER'), or give --network 127.11.0.0/16" in said
+        assert not rehearsal.state.path.exists()
+    assert str(networks.beside(networks.parse_network("127.11.0.0/16"))) == "127.12.0.0/16"
+
+
+def test_what_to_run_can_be_pasted(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a shell that knows nothing of the environment, under a locale that Ansible refuses, in any folder."""
+    wanted = (("run", ROOT, "Check the whole inventory"), ("look", rehearsal.inventory.parent, "Show the state of"))
+    for title, folder, words in wanted:
+        with contextlib.chdir(folder):
+            assert rehearsal.up() == 0
+        [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{title}: ")]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{line.partition(': ')[2]} --list-tasks"],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert words in done.stdout
 
 
 def test_a_killed_daemon_leaves_no_obstacle(rehearsal: Rehearsal) -> None:
@@ -483,6 +557,7 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
 
     assert reached()
     assert rehearsal("fault", "git", "refused") == 0
+    assert capsys.readouterr().out == "git: refused\n"
     assert not reached()
     assert rehearsal("fault", "git", "frozen") == 1
     assert "unknown fault 'frozen'" in capsys.readouterr().err
@@ -497,7 +572,9 @@ def test_the_git_server(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
 
 def test_faults_of_argo_cd(rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
     assert rehearsal.up() == 0
+    capsys.readouterr()
     assert rehearsal("fault", "argocd", "app-degraded", "app=web") == 0
+    assert capsys.readouterr().out == "argocd: app-degraded\n"
     assert [fault["app"] for fault in json.loads(rehearsal.state.argocd_faults.read_text())] == ["web"]
     assert rehearsal("fault", "argocd", "app-degraded", "times=1") == 1
     assert "app-degraded takes no setting 'times'; it takes: app" in capsys.readouterr().err

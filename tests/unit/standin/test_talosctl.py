@@ -54,4 +54,4 @@ def test_plays_two_minors_only(standin: Standin) -> None:
 def test_leaves_the_rest_to_a_real_one(words: list[str], standin: Standin) -> None:
     refused = standin(*words)
     assert (refused.code, refused.stdout) == (1, "")
-    assert "real talosctl" in refused.stderr
+    assert "take a real talosctl, which REHEARSAL_TALOSCTL names to 'rehearsal up'" in refused.stderr
