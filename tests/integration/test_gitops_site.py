@@ -232,9 +232,7 @@ def test_it_is_a_phase(site: Site) -> None:
 
 
 def test_what_git_has_comes_into_the_cluster_by_argo_cd(site: Site, tmp_path: Path) -> None:
-    playbook = tmp_path / "apps.yml"
-    playbook.write_text(APPLICATIONS)
-    site.play(playbook=str(playbook)).require_ok()
+    playbook = with_application(site, tmp_path)
     assert site.applications()["demo-web"] == ("Synced", "Healthy")
 
     # Argo CD does not tell why, and has it at its own pace.
@@ -244,6 +242,14 @@ def test_what_git_has_comes_into_the_cluster_by_argo_cd(site: Site, tmp_path: Pa
     failed = site.play(*nowhere, playbook=str(playbook))
     assert failed.rc == 2
     assert re.search(r"demo-web: Deployment demo/web has 0 of 1 pods ready: web-\S+: Unschedulable", failed.output)
+
+
+def with_application(site: Site, folder: Path) -> Path:
+    """The repository has one, and Argo CD has followed; the playbook that did it."""
+    playbook = folder / "apps.yml"
+    playbook.write_text(APPLICATIONS)
+    site.play(playbook=str(playbook)).require_ok()
+    return playbook
 
 
 APPLICATIONS = """\
@@ -319,7 +325,9 @@ def test_a_worker_that_failed_is_named_where_argo_cd_waits_for_it(site: Site) ->
 
 
 @pytest.mark.slow
-def test_rebuilt_from_scratch_it_comes_back_from_git(site: Site) -> None:
+def test_rebuilt_from_scratch_it_comes_back_from_git(site: Site, tmp_path: Path) -> None:
+    site.play().require_ok()
+    with_application(site, tmp_path)
     head = site.repository.head
     site.reset()
     assert {node["stage"] for node in site.status().values()} == {"maintenance"}
