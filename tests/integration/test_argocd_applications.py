@@ -243,7 +243,7 @@ def test_what_the_inventory_keeps_encrypted_is_not_committed(site: Site, place: 
         *({"argocd_application": {**MOTD, "manifests": [each]}} for each in manifests),
         {"argocd_application": {**MOTD, "namespace_labels": {"word": "{{ my_password }}"}}},
         {"argocd_project": {**PROJECT["argocd_project"], "description": "Of {{ my_password }}."}},
-        {"argocd_bootstrap": {"patches": [patch]}},
+        {"argocd_bootstrap": {"read_token": "invented", "patches": [patch]}},
     )
     begins = [each["msg"].partition(" ")[0] for each in results]
     assert begins == [*["manifests"] * 6, "namespace_labels", "description", "patches"]
