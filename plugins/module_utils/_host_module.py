@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import TalosError
+
+_PASSWORD_IN_URL = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 
 
 class HostModule:
@@ -19,6 +22,9 @@ class HostModule:
     def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
         self.ansible = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **kwargs)
         self.params: dict[str, t.Any] = self.ansible.params
+        # Ansible gives a module's arguments back with its result: to whoever asks for -vvv, and 2.19 always.
+        for value in self.params.values():
+            self.ansible.no_log_values.update(_PASSWORD_IN_URL.findall(str(value)))
         self.check_mode: bool = self.ansible.check_mode
 
     def run(self, work: t.Callable[[t.Any], t.Mapping[str, t.Any]]) -> t.NoReturn:
