@@ -144,6 +144,8 @@ class Place:
         environment: t.Mapping[str, str] | None = None,
     ) -> Outcome:
         own = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(self.folder)}
+        # As with -vvv.
+        own["_ansible_inject_invocation"] = True
         path = self.folder / "arguments.json"
         path.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **own}}))
         done = subprocess.run(
