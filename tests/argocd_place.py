@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from ansible import constants
 
 from rehearsal.git.repositories import Repository
 from rehearsal.git.settings import PORT
@@ -144,8 +145,9 @@ class Place:
         environment: t.Mapping[str, str] | None = None,
     ) -> Outcome:
         own = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(self.folder)}
-        # As with -vvv.
-        own["_ansible_inject_invocation"] = True
+        # As with -vvv; before it could be chosen, it was always so.
+        if hasattr(constants, "INJECT_INVOCATION"):
+            own["_ansible_inject_invocation"] = True
         path = self.folder / "arguments.json"
         path.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **own}}))
         done = subprocess.run(
