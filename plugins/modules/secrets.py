@@ -14,8 +14,8 @@ description:
   - Makes the secrets bundle with C(talosctl gen secrets), once, and stores it on the controller in
     C(secrets.vault.yml), encrypted with the run's vault identity. Every later run reads it back.
   - Refuses plaintext, and refuses to make a bundle while any node of the inventory answers outside maintenance or does
-    not tell, or while the cluster's folder holds a talosconfig, since a second PKI would lock the cluster's nodes out.
-    Nodes that are off are no hindrance.
+    not tell, or while the cluster's folder holds a talosconfig or kubeconfig, since a second PKI would lock the
+    cluster's nodes out. Nodes that are off are no hindrance.
   - Adopts the bundle of an existing cluster from the machine config of one of its control planes.
 
 author:
