@@ -389,7 +389,7 @@ def test_the_action_group_sets_defaults_for_each_of_its_modules(cluster: Bench) 
 def test_facts_are_gathered_as_those_of_any_host(cluster: Bench) -> None:
     """As the documentation of node_info shows it."""
     texts = importlib.import_module("ansible_collections.homelab.talos.plugins.modules.node_info").EXAMPLES
-    _tasks, (example,) = yaml.safe_load_all(texts)
+    _tasks, example = yaml.safe_load(texts)
     defaults = example["module_defaults"]
     defaults["homelab.talos.node_info"]["talosconfig"] = str(cluster.admin_dir / "talosconfig.reader")
     message = "{{ ansible_facts.talos.stage }} {{ ansible_facts.talos.version }}"
