@@ -46,8 +46,11 @@ class ActionModule(ArgocdAction):
 
     def _read(self, path: str) -> str:
         """What the module, which is still at work, told last."""
+        if self._play_context.password:
+            # Ansible's SSH keeps the password's pipe in the connection, which the module's own call is using.
+            return ""
         try:
             done = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null")
-        except AnsibleError:
+        except (AnsibleError, OSError, ValueError):
             return ""
         return " ".join(str(done.get("stdout") or "").split())

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.inventory.manager import split_host_pattern
 
 from ansible_collections.homelab.talos.plugins.module_utils import _definition as definition
-from ansible_collections.homelab.talos.plugins.module_utils._targets import unknown_in_limit
+from ansible_collections.homelab.talos.plugins.module_utils._targets import is_due, unknown_in_limit
 from ansible_collections.homelab.talos.plugins.plugin_utils._cluster_action import ClusterAction, display
 
 _FAILED = "The inventory cannot be used as it is:\n{}\nNothing was touched."
@@ -24,10 +24,16 @@ class ActionModule(ClusterAction):
         first = definition.designated(self.groups)
         if first:
             hosts.setdefault(first, {}).update(self.variables(first, definition.is_of_argocd))
-        found = self.or_fail(lambda: definition.check(hosts, self.groups, self.read_file), _FAILED)
+        due = self._argocd_due(first)
+        found = self.or_fail(lambda: definition.check(hosts, self.groups, self.read_file, argocd_due=due), _FAILED)
         for warning in self.without_secrets(found.warnings) if found.warnings else ():
             display.warning(str(warning))
         return {"changed": False, "nodes": len(found.nodes)}
+
+    def _argocd_due(self, first: str) -> bool:
+        """The playbook says whether it has that phase, and the tags whether the run comes to it."""
+        tags = (self._variables.get(f"ansible_{which}_tags") or () for which in ("run", "skip"))
+        return bool(self._variables.get("with_argocd")) and is_due("argocd", first, self.groups, *tags)
 
     def _check_limit(self) -> None:
         """Ansible warns of a name in --limit that is none, and runs on the others."""

@@ -11,12 +11,12 @@ import time
 import typing as t
 
 from ._argocd_pods import Complaint, complaints
-from ._kubectl import Kubectl, NoCluster
+from ._kubectl import Kubectl, KubectlError
 from ._waiting import WaitedTooLong
 
 _LOOK_SECONDS = 5.0
-# A node that reboots is back by then; one that does not come back is no worse off for the wait's end.
-PATIENCE_SECONDS = 60.0
+# A node that reboots is back by then, and Kubernetes has given the pods of a lost one to others (40 s and 5 minutes).
+PATIENCE_SECONDS = 420.0
 
 
 class NotReady(WaitedTooLong):
@@ -53,8 +53,8 @@ class Readiness:
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
-        # An API that is too busy to answer is waited for.
-        with contextlib.suppress(NoCluster):
+        # What only tells must not end what it tells of.
+        with contextlib.suppress(KubectlError):
             found = self._complaints()
             if waiting or found:
                 self._tell(_pods(found) or ", ".join(waiting))

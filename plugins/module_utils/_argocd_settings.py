@@ -123,8 +123,11 @@ _READERS: dict[str, Callable[[object, str, Report], object]] = {
 VARIABLES = frozenset({*_READERS, "argocd_repo_branch", "argocd_repo_path", "argocd_repo_url"})
 
 
-def check(variables: Mapping[str, t.Any], report: Report) -> None:
-    """Those of the host that the phase runs on. Without a repository it is left out, and lacks nothing."""
+def check(variables: Mapping[str, t.Any], report: Report, *, due: bool) -> None:
+    """Those of the host that the phase runs on. Without a repository it is left out, and lacks nothing.
+
+    What must be there is asked for where the run comes to the phase: others may have no tokens at hand.
+    """
     for name, read in _READERS.items():
         if variables.get(name) not in (None, ""):
             read(variables[name], name, report)
@@ -132,6 +135,8 @@ def check(variables: Mapping[str, t.Any], report: Report) -> None:
     if not url:
         return
     check_address(str(url), str(path or ""), str(branch or ""), report)
+    if not due:
+        return
     for name, remedy in NEEDED.items():
         if not variables.get(name):
             report(name, None, remedy)

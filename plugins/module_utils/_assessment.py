@@ -18,7 +18,7 @@ from ._kubernetes_path import KubernetesPath, require_path
 from ._observation import Observation
 from ._redaction import Redactor
 from ._rendering import Rendering, sha256
-from ._talosctl import TalosctlError
+from ._talosctl import SlowTalosctl, TalosctlError
 
 AS_DECLARED = "as-declared"
 DIFFERS = "differs"
@@ -55,8 +55,8 @@ class Assessment:
 
     @property
     def refused(self) -> bool:
-        """Is what is declared for it at fault? What it holds is not."""
-        return self.state == INVALID and not isinstance(self.error, documents.BadConfig)
+        """Is what is declared for it at fault? What it holds is not, nor is a busy admin host."""
+        return isinstance(self.error, TalosctlError) and not isinstance(self.error, SlowTalosctl)
 
     @property
     def answers_us(self) -> bool:

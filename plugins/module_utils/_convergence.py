@@ -165,13 +165,13 @@ class Convergence:
             observation.require_machine(self._line.endpoint, self._node.mac, await self._line.ask(observation.macs))
         waiting = after_reboot(_active(found), config)
         self._require_no_reboot(waiting)
-        rebooting = await self._foretell(found, config)
+        foretold = await self._foretell(found, config)
         if self._terms.check:
-            self._line.actions += self._terms.actions(rebooting=rebooting)
+            self._line.actions += self._terms.actions(rebooting=foretold)
         else:
             await self._tell(found, config)
-            rebooting = self._delivery.rebooting
-        if waiting and self._terms.told == "auto" and not rebooting:
+        rebooting = foretold if self._terms.check else self._delivery.rebooting
+        if waiting and self._terms.told == "auto" and rebooting is False:
             self._line.warn(f"what it stores takes effect after a reboot: {', '.join(waiting)}")
         if any(each.path in _INSTALLER_IMAGE for each in found.differences):
             self._line.warn(

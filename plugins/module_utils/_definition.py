@@ -61,11 +61,14 @@ class Definition:
     warnings: tuple[Problem, ...]
 
 
-def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -> Definition:
+def check(
+    hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile, *, argocd_due: bool = False
+) -> Definition:
     """Checks the whole definition: raises DefinitionError with all problems, or returns it with its warnings.
 
     ``hosts`` holds the variables of ``checked_hosts``, of which those are read that ``is_ours`` names, and for the
-    ``designated`` one those that ``is_of_argocd`` names; an ``Unresolved`` one is told as a problem.
+    ``designated`` one those that ``is_of_argocd`` names; an ``Unresolved`` one is told as a problem. ``argocd_due``:
+    the run comes to Argo CD, so that its tokens must be there.
     """
     found = Problems()
     names = _groups.node_names(groups)
@@ -77,7 +80,7 @@ def check(hosts: Mapping[str, Variables], groups: Groups, read_file: ReadFile) -
     of_nodes = {name: variables[name] for name in names}
     _check_run(of_nodes, found)
     _check_readers(image_writer(groups), variables, of_nodes, found)
-    _check_argocd(designated(groups), hosts, found)
+    _check_argocd(designated(groups), hosts, found, due=argocd_due)
     nodes: list[tuple[Node, Settings]] = []
     cluster = _cluster_settings.read_common(of_nodes, found)
     members, patches = Memberships(groups), PatchReader(read_file)
@@ -146,5 +149,5 @@ def _check_readers(
                 found.add(name, _card_settings.READERS, variables[_card_settings.READERS], remedy)
 
 
-def _check_argocd(host: str, hosts: Mapping[str, Variables], found: Problems) -> None:
-    _argocd_settings.check(_taken(host, hosts.get(host, {}), found, is_of_argocd), found.reporter(host))
+def _check_argocd(host: str, hosts: Mapping[str, Variables], found: Problems, *, due: bool) -> None:
+    _argocd_settings.check(_taken(host, hosts.get(host, {}), found, is_of_argocd), found.reporter(host), due=due)

@@ -50,26 +50,27 @@ class Goal:
 class Delivery:
     """Sends a config, and waits for it.
 
-    ``sent``: when the last apply was (monotonic). ``rebooting``: the node said that it takes the config by a reboot.
+    ``sent``: when the last apply was (monotonic). ``rebooting``: whether the node said that it takes the config by a
+    reboot; None where its answer was lost.
     """
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self.sent = 0.0
-        self.rebooting = False
+        self.rebooting: bool | None = None
 
     async def apply(self, config: bytes, mode: str) -> None:
         self._line.actions.append(action(mode))
         goal = Goal(config, active=mode != "staged")
         await self.deliver(lambda: self.send(config, mode), lambda: self.why_not(goal))
-        self._line.actions[-1] = action(mode, rebooting=self.rebooting)
+        self._line.actions[-1] = action(mode, rebooting=bool(self.rebooting))
 
     async def send(self, config: bytes, mode: str) -> TalosError | None:
         """The error where the answer was lost, so that only a look can tell. Waits for another apply to end."""
         return await self._line.call(lambda node: self.send_on(node, config, mode), "the node must take a config")
 
     async def send_on(self, node: api.Node, config: bytes, mode: str) -> None:
-        self.sent = time.monotonic()
+        self.sent, self.rebooting = time.monotonic(), None
         answer = await node.apply_configuration(config, mode=mode, try_seconds=self._line.terms.try_seconds)
         self.rebooting = answer.mode == "reboot"
         for each in answer.warnings:

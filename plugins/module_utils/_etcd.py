@@ -258,6 +258,8 @@ async def lacks(
         return [] if new else [seen.why(name) for name in seen.possible if name != node.name]
     own = seen.members_on(node, hostname)
     found = seen.problems(each for each in seen.members if each not in own)
+    unhealthy = [name for name, each in seen.joined.items() if isinstance(each, UnhealthyMember)]
+    found += [seen.why(name) for name in unhealthy if name != node.name]
     if not seen.members and any(each.name != node.name for each in control_planes):
         found += [f"{name}: {each.cause}" for name, each in seen.statuses.items() if isinstance(each, TalosError)]
     return found

@@ -13,7 +13,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import TalosError
 
-_PASSWORD_IN_URL = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
+# user:password@, or token@, which is longer than the name of a user
+_SECRET_IN_URL = re.compile(r"://(?:[^\s/:@]*:([^\s/]+)|([^\s/:@]{8,}))@")
 
 
 class HostModule:
@@ -24,7 +25,8 @@ class HostModule:
         self.params: dict[str, t.Any] = self.ansible.params
         # Ansible gives a module's arguments back with its result: to whoever asks for -vvv, and 2.19 always.
         for value in self.params.values():
-            self.ansible.no_log_values.update(_PASSWORD_IN_URL.findall(str(value)))
+            for found in _SECRET_IN_URL.finditer(str(value)):
+                self.ansible.no_log_values.add(found[1] or found[2])
         self.check_mode: bool = self.ansible.check_mode
 
     def run(self, work: t.Callable[[t.Any], t.Mapping[str, t.Any]]) -> t.NoReturn:

@@ -36,8 +36,9 @@ def require_path(held: bytes, declared: bytes) -> None:
     if to > minor + 1:
         raise KubernetesPath(
             f"its Kubernetes is {running[1]}, declared is {wanted[1]}: it goes up one minor at a time",
-            remedy=f"Set cluster_kubernetes_version to one of 1.{minor + 1} first and run again, or let talosctl "
-            f"upgrade-k8s take the cluster there, which goes minor by minor too",
+            remedy=f"Set cluster_kubernetes_version to one of 1.{minor + 1} first and run again (by --tags and -e for "
+            "a node that was off while others went on), or let talosctl upgrade-k8s take the cluster there, which goes "
+            "minor by minor too",
         )
 
 

@@ -56,6 +56,13 @@ def node_tags(groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str])
     return [target for target in targets if target in run - skip]
 
 
+def is_due(phase: str, node: str, groups: Groups, run_tags: Iterable[str], skip_tags: Iterable[str]) -> bool:
+    """Does a run come to this phase of a playbook on this node?"""
+    run, skip = _known(groups, run_tags, skip_tags)
+    phases = run - set(_targets(groups)) - {"all"}
+    return phase not in skip and (phase in run or not phases) and node in node_hosts(groups, run, skip)
+
+
 def unknown_in_limit(groups: Groups, patterns: Iterable[str]) -> list[str]:
     """What is wrong with --limit: plain names in it that are no host and no group, with the nearest. Ansible warns."""
     known = dict.fromkeys([*groups.get("all", ()), *groups, "localhost"])

@@ -26,7 +26,8 @@ async def require_no_earlier_try(line: Line) -> None:
 
     Talos ends its rollback with the next apply, and a try goes back to what is active then: to the tried config.
     """
-    window = line.terms.try_seconds + line.terms.settled_seconds
+    # The earlier one may have had more time than this one has.
+    window = max(line.terms.try_seconds, line.terms.settle_seconds) + line.terms.settled_seconds
     tried = b""
     since = 0.0
 

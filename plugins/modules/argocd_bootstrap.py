@@ -189,7 +189,8 @@ def work(module: ArgocdModule) -> dict[str, t.Any]:
 
     given = module.params
     address = module.address
-    said = settings.complaints(lambda report: settings.check({f"argocd_{name}": given[name] for name in given}, report))
+    named = {f"argocd_{name}": given[name] for name in given}
+    said = settings.complaints(lambda report: settings.check(named, report, due=True))
     if said:
         raise settings.BadSetting(said)
     with module.session(os.path.abspath(given["kubeconfig"])) as session:

@@ -286,6 +286,7 @@ def test_half_a_layout(place: Place) -> None:
         ({"repo_branch": "nowhere"}, "NoSuchBranch", "argocd_repo_branch"),
         ({"repo_url": "git@github.com:me/it.git"}, "BadAddress", "argocd_repo_url"),
         ({"repo_url": "https://me:secret-word@github.com/me/it"}, "BadAddress", "argocd_git_token"),
+        ({"repo_url": "https://secret-word@github.com/me/it"}, "BadAddress", "argocd_git_token"),
         ({"install_sha256": "0" * 64}, "BadInstallation", "argocd_install_sha256"),
         ({"install_file": None, "version": "1.2.3", "install_sha256": None}, "BadSetting", "curl -fsSL"),
         ({"version": "3.9", "namespace": "Argo"}, "BadSetting", "three numbers"),

@@ -51,7 +51,7 @@ class Scene:
             raise NoCluster("busy")
         return {"pods": self.pods, "nodes": self.nodes}[kinds]
 
-    def look(self, after: float = 30.0) -> None:
+    def look(self, after: float = _argocd_readiness.PATIENCE_SECONDS / 2) -> None:
         self.seconds += after
         self.readiness.look(SERVER)
 

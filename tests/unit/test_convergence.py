@@ -995,6 +995,23 @@ def test_a_control_plane_is_not_changed_while_etcd_has_no_quorum() -> None:
     on_three(test)
 
 
+def test_a_member_whose_health_check_has_not_passed_holds_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Talos checks every 20 s, so a member that has just come back has a leader before it counts as healthy."""
+    really = _etcd._joined
+
+    async def joined(node: Connection) -> bool:
+        return node.endpoint.name != "cp2" and await really(node)
+
+    async def test(nodes: Simulation) -> None:
+        monkeypatch.setattr(_etcd, "_joined", joined)
+        designated, second, _third = nodes.control_planes
+        [missing] = await _etcd.lacks(designated, "cp1", nodes.control_planes, nodes.context, new=False)
+        assert missing.startswith("cp2: it is a member of etcd that is not healthy")
+        assert await _etcd.lacks(second, "cp2", nodes.control_planes, nodes.context, new=False) == []
+
+    on_three(test)
+
+
 def test_the_only_control_plane_may_be_changed_to_heal_its_etcd() -> None:
     async def test(nodes: Simulation) -> None:
         await nodes.bootstrap()

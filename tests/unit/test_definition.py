@@ -61,6 +61,7 @@ class Inventory:
             "attic": ["w2"],
         }
         self.files: dict[str, str] = {}
+        self.argocd_due = True
 
     def read_file(self, path: str) -> str:
         if path not in self.files:
@@ -73,7 +74,7 @@ class Inventory:
         return self
 
     def check(self) -> Definition:
-        return _definition.check(self.hosts, self.groups, self.read_file)
+        return _definition.check(self.hosts, self.groups, self.read_file, argocd_due=self.argocd_due)
 
     def problems(self) -> list[Problem]:
         with pytest.raises(DefinitionError) as error:
@@ -255,6 +256,12 @@ def test_mistakes_about_argo_cd(inventory: Inventory, name: str, value: object, 
     assert (problem.host, problem.key) == ("c1", key)
     assert word in problem.remedy
     assert SECRET not in str(problem)
+
+
+def test_what_argo_cd_needs_is_asked_for_where_the_run_comes_to_it(inventory: Inventory) -> None:
+    inventory.hosts["c1"].update({**ARGOCD, "argocd_git_token": "", "argocd_version": "3.9.0"})
+    inventory.argocd_due = False
+    inventory.check()
 
 
 def test_argo_cd_is_checked_on_the_node_that_its_phase_runs_on(inventory: Inventory) -> None:

@@ -113,3 +113,20 @@ def test_filters_fail_as_ansible_expects() -> None:
         filters["node_hosts"](GROUPS, ["n-w9"], [])
     with pytest.raises(AnsibleFilterError, match="groups"):
         filters["node_tags"](["n-w1"], [])
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "due"),
+    [
+        (["all"], [], True),
+        (["n-cp"], [], True),
+        (["argocd"], [], True),
+        (["controlplanes", "argocd"], [], True),
+        (["n-w3"], [], False),
+        (["n-cp", "apply"], [], False),
+        (["all"], ["argocd"], False),
+        (["all"], ["n-cp"], False),
+    ],
+)
+def test_a_run_comes_to_a_phase_on_a_node(run: list[str], skip: list[str], due: bool) -> None:
+    assert _targets.is_due("argocd", "n-cp", GROUPS, run, skip) is due
