@@ -22,14 +22,17 @@ from ansible_collections.homelab.talos.plugins.module_utils._assessment import (
     DIFFERS,
     INVALID,
     PENDING,
+    Assessment,
     endpoint_of,
 )
 from ansible_collections.homelab.talos.plugins.module_utils._convergence import Convergence, WouldReboot
 from ansible_collections.homelab.talos.plugins.module_utils._delivery import NotTaken
+from ansible_collections.homelab.talos.plugins.module_utils._documents import BadConfig
 from ansible_collections.homelab.talos.plugins.module_utils._errors import (
     ConnectionLost,
     InvalidRequest,
     NotAuthorized,
+    TalosError,
     UnknownAuthority,
     Unreachable,
     WrongFingerprint,
@@ -38,7 +41,7 @@ from ansible_collections.homelab.talos.plugins.module_utils._errors import (
 from ansible_collections.homelab.talos.plugins.module_utils._etcd import StaleMember
 from ansible_collections.homelab.talos.plugins.module_utils._kubernetes_path import KubernetesPath, require_path
 from ansible_collections.homelab.talos.plugins.module_utils._rendering import sha256
-from ansible_collections.homelab.talos.plugins.module_utils._talosctl import TalosctlError
+from ansible_collections.homelab.talos.plugins.module_utils._talosctl import SlowTalosctl, TalosctlError
 from ansible_collections.homelab.talos.plugins.module_utils._terms import TryTooShort
 from ansible_collections.homelab.talos.plugins.module_utils._waiting import WaitedTooLong
 from rehearsal.node import Node
@@ -1154,3 +1157,17 @@ def test_a_new_control_plane_at_the_address_of_another_member_is_refused_with_th
         await nodes.everything()
 
     on_three(test)
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (TalosctlError("unknown keys"), True),
+        (SlowTalosctl("not done within 60 s"), False),
+        (KubernetesPath("it goes up one minor at a time", remedy="Set it lower"), False),
+        (BadConfig("it is not YAML"), False),
+    ],
+)
+def test_only_what_talosctl_refuses_stops_the_run_for_all(error: TalosError, refused: bool) -> None:
+    """A node that was left behind, or a busy admin host, is that node's failure."""
+    assert Assessment("w1", INVALID, observation.Observation("maintenance"), error=error).refused is refused
